@@ -1,0 +1,3 @@
+//! Who should hold which lease: problem in, plan out.
+
+pub mod taker;

@@ -1,0 +1,310 @@
+//! The 2.x algorithm: every worker takes for itself (`leases.md` B.5).
+//!
+//! All workers that share a table compute the same target from the same rows, so a fleet of Java and
+//! our workers converges; the numbers here are therefore Java's, to the letter.
+
+use std::collections::BTreeMap;
+
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::lease::Lease;
+
+/// Limits from the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `maxLeasesForWorker`.
+    pub max_leases: usize,
+    /// `maxLeasesToStealAtOneTime`.
+    pub max_steals: usize,
+    /// `enablePriorityLeaseAssignment`: take very old leases before anything else, whatever the target.
+    pub very_old_first: bool,
+}
+
+/// How free a lease is, in the eyes of this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Availability {
+    /// Its owner shows life.
+    Owned,
+    /// Nobody owns it, or its owner is silent for longer than the failover time.
+    Free,
+    /// As free, for longer than three failover times (or never owned by anybody).
+    VeryOld,
+}
+
+/// A lease as the taker sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The row.
+    pub lease: Lease,
+    /// Whether it is free.
+    pub availability: Availability,
+}
+
+/// Leases to take now, and why.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Leases that are free.
+    pub take: Vec<Lease>,
+    /// Leases of the most loaded worker.
+    pub steal: Vec<Lease>,
+    /// How many leases this worker should hold.
+    pub target: usize,
+}
+
+/// Draws `count` elements in random order; `pick(n)` is a random number below `n`.
+fn draw<T>(mut from: Vec<T>, count: usize, pick: &mut dyn FnMut(usize) -> usize) -> Vec<T> {
+    let mut drawn = Vec::with_capacity(count.min(from.len()));
+    while drawn.len() < count && !from.is_empty() {
+        let index = pick(from.len()).min(from.len() - 1);
+        drawn.push(from.swap_remove(index));
+    }
+    drawn
+}
+
+/// Decides which leases `me` takes in this round. `pick(n)` gives a random number below `n`.
+///
+/// A lease of mine that is in `candidates` as owned counts for me, as does everybody's.
+#[must_use]
+pub fn plan(
+    candidates: &[Candidate],
+    me: &WorkerId,
+    limits: Limits,
+    pick: &mut dyn FnMut(usize) -> usize,
+) -> Plan {
+    if candidates.is_empty() {
+        return Plan::default();
+    }
+    let mut counts: BTreeMap<&WorkerId, usize> = BTreeMap::new();
+    counts.insert(me, 0);
+    for candidate in candidates {
+        if candidate.availability == Availability::Owned
+            && let Some(owner) = &candidate.lease.owner
+        {
+            *counts.entry(owner).or_default() += 1;
+        }
+    }
+    let mine = counts.get(me).copied().unwrap_or_default();
+    let fair = if counts.len() >= candidates.len() {
+        1
+    } else {
+        candidates.len().div_ceil(counts.len())
+    };
+    let target = fair.min(limits.max_leases);
+    let of = |at_least: Availability| -> Vec<Lease> {
+        candidates
+            .iter()
+            .filter(|candidate| candidate.availability >= at_least)
+            .map(|candidate| candidate.lease.clone())
+            .collect()
+    };
+    if limits.very_old_first {
+        let very_old = of(Availability::VeryOld);
+        if !very_old.is_empty() {
+            let count = limits.max_leases.saturating_sub(mine);
+            return Plan {
+                take: draw(very_old, count, pick),
+                steal: Vec::new(),
+                target,
+            };
+        }
+    }
+    let need = target.saturating_sub(mine);
+    let free = of(Availability::Free);
+    if need == 0 || !free.is_empty() {
+        return Plan {
+            take: draw(free, need, pick),
+            steal: Vec::new(),
+            target,
+        };
+    }
+    Plan {
+        take: Vec::new(),
+        steal: steal(candidates, me, &counts, target, need, limits, pick),
+        target,
+    }
+}
+
+fn steal(
+    candidates: &[Candidate],
+    me: &WorkerId,
+    counts: &BTreeMap<&WorkerId, usize>,
+    target: usize,
+    need: usize,
+    limits: Limits,
+    pick: &mut dyn FnMut(usize) -> usize,
+) -> Vec<Lease> {
+    let most_loaded = counts
+        .iter()
+        .filter(|(worker, _)| **worker != me)
+        .max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
+    let Some((victim, load)) = most_loaded.map(|(worker, load)| (*worker, *load)) else {
+        return Vec::new();
+    };
+    if load < target {
+        return Vec::new();
+    }
+    let mut count = need.min(load - target);
+    if count == 0 && need > 1 {
+        count = 1;
+    }
+    let of_victim: Vec<Lease> = candidates
+        .iter()
+        .filter(|candidate| {
+            candidate.availability == Availability::Owned
+                && candidate.lease.owner.as_ref() == Some(victim)
+        })
+        .map(|candidate| candidate.lease.clone())
+        .collect();
+    draw(of_victim, count.min(limits.max_steals), pick)
+}
+
+/// The keys a plan is about, for logs and tests.
+#[must_use]
+pub fn keys(leases: &[Lease]) -> Vec<&LeaseKey> {
+    leases.iter().map(|lease| &lease.key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sequence::{ExtendedSequenceNumber, Position};
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const LIMITS: Limits = Limits {
+        max_leases: usize::MAX,
+        max_steals: 1,
+        very_old_first: true,
+    };
+
+    fn candidate(index: usize, owner: &str, availability: Availability) -> Candidate {
+        let mut lease = Lease::new(
+            LeaseKey::new(format!("shardId-{index:012}")),
+            ExtendedSequenceNumber::sentinel(Position::TrimHorizon),
+            vec![],
+            None,
+        );
+        lease.owner = (!owner.is_empty()).then(|| WorkerId::new(owner));
+        Candidate {
+            lease,
+            availability,
+        }
+    }
+
+    /// `"a a b -"`: owners of leases; `-` is unowned, a trailing `!` expired, `!!` very old.
+    fn table(text: &str) -> Vec<Candidate> {
+        text.split_whitespace()
+            .enumerate()
+            .map(|(index, word)| match word {
+                "-" => candidate(index, "", Availability::Free),
+                "-!!" => candidate(index, "", Availability::VeryOld),
+                word => match (word.strip_suffix("!!"), word.strip_suffix('!')) {
+                    (Some(owner), _) => candidate(index, owner, Availability::VeryOld),
+                    (None, Some(owner)) => candidate(index, owner, Availability::Free),
+                    (None, None) => candidate(index, word, Availability::Owned),
+                },
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_2x_rules() {
+        // leases, limits, taken, stolen, target
+        let max = |max_leases| Limits { max_leases, ..LIMITS };
+        let no_old = Limits { very_old_first: false, ..LIMITS };
+        let cases: &[(&str, Limits, usize, usize, usize)] = &[
+            ("", LIMITS, 0, 0, 0),
+            ("- - - -", LIMITS, 4, 0, 4),
+            ("- - - -", max(3), 3, 0, 3),
+            // Another worker holds two: half each.
+            ("b b - -", LIMITS, 2, 0, 2),
+            ("b b b! b!", LIMITS, 2, 0, 2),
+            // Very old ones are taken whatever the target, and nothing else.
+            ("b b b -!! -!!", LIMITS, 2, 0, 3),
+            ("me me me me b b -!! -!! -!!", LIMITS, 3, 0, 5),
+            ("me me me me b b -!! -!! -!!", max(5), 1, 0, 5),
+            ("b b b -!! -!!", no_old, 2, 0, 3),
+            // Nothing free: steal one from the most loaded.
+            ("b b b b", LIMITS, 0, 1, 2),
+            ("b b b b b b", Limits { max_steals: 2, ..LIMITS }, 0, 2, 3),
+            // Balanced within one: nothing.
+            ("me b b", LIMITS, 0, 0, 2),
+            ("me me b b b", LIMITS, 0, 0, 3),
+            ("me me b b", LIMITS, 0, 0, 2),
+            // More workers than leases: each one.
+            ("b c d", LIMITS, 0, 0, 1),
+            ("b b c", LIMITS, 0, 1, 1),
+            // I need more than one, nobody is above the target: one all the same.
+            ("b b b c c c d d d", LIMITS, 0, 1, 3),
+            // At my limit.
+            ("me me b b b b b b", max(2), 0, 0, 2),
+        ];
+        for (text, limits, take, steal, target) in cases {
+            let plan = plan(&table(text), &WorkerId::new("me"), *limits, &mut |_| 0);
+            assert_eq!(
+                (plan.take.len(), plan.steal.len(), plan.target),
+                (*take, *steal, *target),
+                "{text}: {plan:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_steals_from_the_most_loaded_only() {
+        let plan = plan(&table("b c c c c b c"), &WorkerId::new("me"), LIMITS, &mut |n| n - 1);
+        assert_eq!(plan.steal.len(), 1);
+        assert_eq!(plan.steal[0].owner, Some(WorkerId::new("c")));
+    }
+
+    proptest! {
+        /// I.32: a fleet in which all follow the rules stops stealing, balanced within one lease.
+        #[test]
+        fn a_fleet_converges_and_then_rests(leases in 1usize..40, workers in 1usize..9, seed: u64) {
+            let names: Vec<String> = (0..workers).map(|i| format!("w{i}")).collect();
+            let mut owners: Vec<usize> = (0..leases).map(|i| (seed as usize).wrapping_add(i * 7) % (1 + (seed as usize % workers))).collect();
+            let mut random = seed;
+            let mut rounds_without_steal = 0;
+            for _round in 0..400 {
+                let mut stolen = false;
+                for (index, name) in names.iter().enumerate() {
+                    let rows: Vec<Candidate> = owners.iter().enumerate().map(|(l, o)| candidate(l, &names[*o], Availability::Owned)).collect();
+                    let mut pick = |n: usize| { random = random.wrapping_mul(6364136223846793005).wrapping_add(1); (random >> 33) as usize % n };
+                    let plan = plan(&rows, &WorkerId::new(name), LIMITS, &mut pick);
+                    for lease in &plan.steal {
+                        stolen = true;
+                        let position: usize = lease.key.as_str()[8..].parse().unwrap();
+                        owners[position] = index;
+                    }
+                }
+                rounds_without_steal = if stolen { 0 } else { rounds_without_steal + 1 };
+                if rounds_without_steal > 1 { break; }
+            }
+            prop_assert!(rounds_without_steal > 1, "still stealing: {owners:?}");
+            let mut counts: HashMap<usize, usize> = (0..workers).map(|w| (w, 0)).collect();
+            for owner in &owners { *counts.get_mut(owner).unwrap() += 1; }
+            let (min, max) = (counts.values().min().unwrap(), counts.values().max().unwrap());
+            prop_assert!(max - min <= 1, "{counts:?}");
+        }
+
+        /// Nothing is taken twice, nothing beyond the limits, nothing that is mine.
+        #[test]
+        fn a_plan_keeps_the_limits(rows in prop::collection::vec((0usize..4, 0usize..3), 0..30), max_leases in 0usize..10, max_steals in 1usize..4, seed: u64) {
+            let rows: Vec<Candidate> = rows.iter().enumerate().map(|(i, (owner, kind))| {
+                let owner = ["", "me", "b", "c"][*owner];
+                let availability = if owner.is_empty() { [Availability::Free, Availability::VeryOld][*kind % 2] } else { [Availability::Owned, Availability::Free, Availability::VeryOld][*kind] };
+                candidate(i, owner, availability)
+            }).collect();
+            let mut random = seed;
+            let mut pick = |n: usize| { random = random.wrapping_mul(6364136223846793005).wrapping_add(1); (random >> 33) as usize % n };
+            let limits = Limits { max_leases, max_steals, very_old_first: seed % 2 == 0 };
+            let plan = plan(&rows, &WorkerId::new("me"), limits, &mut pick);
+            let mine = rows.iter().filter(|r| r.availability == Availability::Owned && r.lease.owner == Some(WorkerId::new("me"))).count();
+            let mut keys: Vec<_> = plan.take.iter().chain(&plan.steal).map(|l| l.key.clone()).collect();
+            let total = keys.len();
+            keys.sort(); keys.dedup();
+            prop_assert_eq!(keys.len(), total);
+            prop_assert!(plan.steal.len() <= max_steals);
+            prop_assert!(total == 0 || mine + total <= max_leases);
+            prop_assert!(plan.take.is_empty() || plan.steal.is_empty());
+        }
+    }
+}

@@ -1,0 +1,745 @@
+//! The life of one shard consumer as a state machine: what happened in, what to do out.
+//!
+//! A consumer exists while this worker holds the shard's lease. It waits for the parents, starts a
+//! child, hands it batches one at a time, answers its checkpoint requests, and ends it when the shard
+//! ends, the lease is lost or the worker stops (`protocol.md` §6, §12, §13; `leases.md` E.4, F, G.3).
+//! The driver in `worker::consumer` feeds [`Event`]s in and carries [`Action`]s out; it has no policy.
+//!
+//! The order of reasons is KCL's: a lost lease outranks the end of the shard, which outranks a stop.
+
+use std::time::Duration;
+
+use multilang_protocol::ActionKind;
+
+use crate::core::checkpoint::{
+    CheckpointError, CheckpointErrorName, Decision, Progress, Request as CheckpointAsk,
+};
+use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::stream::ChildShard;
+
+/// What to do when a child fails (`childFailurePolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// Java's: the whole daemon ends with code 1.
+    Exit,
+    /// Start the child again from the last checkpoint; other shards do not notice. After
+    /// `max_failures` failures without a checkpoint in between: as `Exit`.
+    Restart {
+        /// Pause before the first restart; doubles with each failure.
+        first_pause: Duration,
+        /// The longest pause.
+        longest_pause: Duration,
+        /// How many failures in a row are one too many.
+        max_failures: u32,
+    },
+}
+
+impl FailurePolicy {
+    /// The default: 1 s doubling to 30 s, ten failures (`decisions.md`).
+    pub const RESTART: Self = Self::Restart {
+        first_pause: Duration::from_secs(1),
+        longest_pause: Duration::from_secs(30),
+        max_failures: 10,
+    };
+}
+
+/// What the child may do about checkpoints in the present phase (`protocol.md` §4, §14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointPhase {
+    /// Checkpoints are decided on.
+    Allowed,
+    /// There is no checkpointer in this phase: `InvalidStateException`.
+    NoCheckpointer,
+    /// The lease is gone: `ShutdownException`.
+    LeaseGone,
+}
+
+/// A checkpoint the child asked for, with its answer still owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked<R> {
+    /// What the driver needs to answer; not looked at here.
+    pub ticket: R,
+    /// The sequence number.
+    pub sequence_number: Option<String>,
+    /// The sub-sequence number.
+    pub sub_sequence_number: Option<i64>,
+    /// What the phase and the dialect allow.
+    pub phase: CheckpointPhase,
+}
+
+/// Something that happened. `B` is a batch, `R` the ticket of a checkpoint request, `X` a child's exit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<B, R, X> {
+    /// All parents are finished, or have no lease.
+    ParentsFinished,
+    /// A pause asked for by [`Action::Wake`] is over.
+    Woken,
+    /// The child answered the outstanding action.
+    Answered(ActionKind),
+    /// The child wants a checkpoint.
+    Asked(Asked<R>),
+    /// The write asked for by [`Action::WriteCheckpoint`] ended.
+    CheckpointWritten(Result<(), CheckpointError>),
+    /// The child is gone.
+    ChildEnded {
+        /// How.
+        exit: X,
+        /// Whether that is no failure (an older dialect was recognised).
+        forgiven: bool,
+    },
+    /// The next batch; only given while [`Consumer::wants_batch`].
+    Fetched {
+        /// The batch.
+        batch: B,
+        /// The largest record in it; `None` for a batch without records.
+        up_to: Option<ExtendedSequenceNumber>,
+    },
+    /// The shard has no more records; only given while [`Consumer::wants_batch`].
+    ShardEnd(Vec<ChildShard>),
+    /// The leases of the child shards exist.
+    ChildLeasesCreated,
+    /// The lease is not ours any more.
+    LeaseLost,
+    /// The worker stops gracefully.
+    StopRequested,
+    /// The lease given up by [`Action::ReleaseLease`] is out of our hands.
+    Released,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action<B, R> {
+    /// Start a child, and `initialize` it with this checkpoint. Fetching starts from there, too.
+    StartChild(ExtendedSequenceNumber),
+    /// Fetch from behind this checkpoint.
+    StartFetching(ExtendedSequenceNumber),
+    /// Stop fetching and drop what was fetched.
+    StopFetching,
+    /// Send `processRecords`.
+    Process(B),
+    /// Send `shutdownRequested`.
+    RequestShutdown,
+    /// Send `leaseLost`.
+    TellLeaseLost,
+    /// Send `shardEnded`.
+    TellShardEnded,
+    /// Write this checkpoint into the lease.
+    WriteCheckpoint(ExtendedSequenceNumber),
+    /// Answer a checkpoint request.
+    Reply(R, Option<CheckpointError>),
+    /// Create the leases of these shards, and note them in our lease; repeat until it is done.
+    CreateChildLeases(Vec<ChildShard>),
+    /// Give the lease up.
+    ReleaseLease,
+    /// Close the child's STDIN and see it end; answered by [`Event::ChildEnded`].
+    EndChild,
+    /// Say [`Event::Woken`] after this pause, shortened at random.
+    Wake(Duration),
+    /// Tell people: something is not as it should be.
+    Warn(Warning),
+    /// The consumer is done; nothing follows.
+    Finish(Outcome),
+}
+
+/// What people are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The child failed and will be started again.
+    Restarting {
+        /// Failures without a checkpoint in between.
+        failures: u32,
+        /// Pause before the start.
+        pause: Duration,
+    },
+    /// The child answered `shardEnded` without a checkpoint; child shards wait for it.
+    NoCheckpointAtShardEnd {
+        /// How often it was asked.
+        asked: u32,
+    },
+    /// The child ended instead of answering the last messages of its life.
+    EndedWithoutAnswer(&'static str),
+}
+
+/// How a consumer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// SHARD_END is in the table; the lease stays held until it is cleaned up.
+    ShardFinished,
+    /// The lease is somebody else's, or nobody's.
+    LeaseLost,
+    /// The lease was given up because the worker stops.
+    Released,
+    /// A child failed and the policy says that the daemon ends.
+    DaemonMustExit,
+}
+
+/// Why a consumer is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Leaving {
+    No,
+    StopRequested,
+    LeaseLost,
+}
+
+/// Where the consumer stands. Data lives in the state in which it means something.
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    WaitingForParents,
+    /// The child failed; the next one starts after a pause.
+    Pausing,
+    Initializing,
+    /// The child is ready and has nothing to do.
+    Idle,
+    Processing,
+    CreatingChildLeases,
+    /// `shardEnded` is outstanding.
+    EndingShard {
+        asked: u32,
+    },
+    /// The child did not checkpoint at the end; it is asked again after a pause.
+    AskingAgain {
+        asked: u32,
+    },
+    RequestingShutdown,
+    /// The lease is being released, and `leaseLost` is outstanding.
+    TellingLeaseLost {
+        outcome: Outcome,
+        answered: bool,
+        released: bool,
+    },
+    EndingChild {
+        next: AfterChild,
+        released: bool,
+    },
+    /// No child any more; the release is under way.
+    Releasing,
+    Done,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum AfterChild {
+    Finish(Outcome),
+    Restart { asked: u32 },
+}
+
+/// The state machine. `B` is a batch, `R` the ticket of a checkpoint request.
+#[derive(Debug)]
+pub struct Consumer<B, R> {
+    state: State,
+    leaving: Leaving,
+    policy: FailurePolicy,
+    progress: Progress,
+    failures: u32,
+    /// The checkpoint request whose write is under way, and what is written.
+    writing: Option<(R, ExtendedSequenceNumber)>,
+    batches: std::marker::PhantomData<fn(B)>,
+}
+
+type Actions<B, R> = Vec<Action<B, R>>;
+
+/// Pauses between two `shardEnded`: first this, doubling.
+const FIRST_PAUSE_AT_SHARD_END: Duration = Duration::from_millis(500);
+/// The longest pause between two `shardEnded`.
+const LONGEST_PAUSE_AT_SHARD_END: Duration = Duration::from_secs(30);
+/// How long to wait for the answer to a dead child's last checkpoint before looking again.
+const STILL_WRITING: Duration = Duration::from_millis(100);
+/// After so many fruitless `shardEnded` the child is replaced by a new one.
+const NEW_CHILD_AFTER: u32 = 3;
+
+impl<B, R> Consumer<B, R> {
+    /// A consumer of a shard whose lease holds this checkpoint.
+    #[must_use]
+    pub fn new(checkpoint: ExtendedSequenceNumber, policy: FailurePolicy) -> Self {
+        Self {
+            state: State::WaitingForParents,
+            leaving: Leaving::No,
+            policy,
+            progress: Progress::from_checkpoint(checkpoint),
+            failures: 0,
+            writing: None,
+            batches: std::marker::PhantomData,
+        }
+    }
+
+    /// Whether the next batch may be given.
+    #[must_use]
+    pub fn wants_batch(&self) -> bool {
+        self.state == State::Idle && self.leaving == Leaving::No
+    }
+
+    /// Where it stands, in KCL's words, for status and logs.
+    #[must_use]
+    pub fn describe(&self) -> &'static str {
+        match &self.state {
+            State::WaitingForParents => "waiting for parent shards",
+            State::Pausing => "pausing before the child is started again",
+            State::Initializing => "initializing",
+            State::Idle => "processing (waiting for records)",
+            State::Processing => "processing (child is busy)",
+            State::CreatingChildLeases => "creating leases of child shards",
+            State::EndingShard { .. } => "ending the shard",
+            State::AskingAgain { .. } => "waiting to send shardEnded again",
+            State::RequestingShutdown => "shutdown requested",
+            State::TellingLeaseLost { .. } => "telling the child that the lease is lost",
+            State::EndingChild { .. } => "ending the child",
+            State::Releasing => "releasing the lease",
+            State::Done => "done",
+        }
+    }
+
+    /// The last checkpoint in the table.
+    #[must_use]
+    pub fn checkpoint(&self) -> &ExtendedSequenceNumber {
+        self.progress.last()
+    }
+
+    /// Failures of the child since its last checkpoint.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes in an event; says what to do. Events that a state does not expect change nothing.
+    pub fn on<X>(&mut self, event: Event<B, R, X>) -> Actions<B, R> {
+        match event {
+            Event::ParentsFinished => self.on_parents_finished(),
+            Event::Woken => self.on_woken(),
+            Event::Answered(kind) => self.on_answered(kind),
+            Event::Asked(asked) => self.on_asked(asked),
+            Event::CheckpointWritten(result) => self.on_written(result),
+            Event::ChildEnded { forgiven, .. } => self.on_child_ended(forgiven),
+            Event::Fetched { batch, up_to } => self.on_fetched(batch, up_to.as_ref()),
+            Event::ShardEnd(children) => self.on_shard_end(children),
+            Event::ChildLeasesCreated => self.on_child_leases_created(),
+            Event::LeaseLost => self.leave(Leaving::LeaseLost),
+            Event::StopRequested => self.leave(Leaving::StopRequested),
+            Event::Released => self.on_released(),
+        }
+    }
+
+    fn on_parents_finished(&mut self) -> Actions<B, R> {
+        if self.state != State::WaitingForParents {
+            return Vec::new();
+        }
+        self.start_child()
+    }
+
+    fn start_child(&mut self) -> Actions<B, R> {
+        self.state = State::Initializing;
+        let from = self.progress.last().clone();
+        self.progress = Progress::from_checkpoint(from.clone());
+        vec![
+            Action::StartChild(from.clone()),
+            Action::StartFetching(from),
+        ]
+    }
+
+    fn on_woken(&mut self) -> Actions<B, R> {
+        match self.state {
+            // Where the next child starts is known when the last checkpoint's write is answered.
+            State::Pausing if self.writing.is_some() => vec![Action::Wake(STILL_WRITING)],
+            State::Pausing => self.start_child(),
+            State::AskingAgain { asked } => {
+                self.state = State::EndingShard { asked: asked + 1 };
+                vec![Action::TellShardEnded]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn on_fetched(&mut self, batch: B, up_to: Option<&ExtendedSequenceNumber>) -> Actions<B, R> {
+        if !self.wants_batch() {
+            return Vec::new();
+        }
+        if let Some(up_to) = up_to {
+            self.progress.delivering(up_to);
+        }
+        self.state = State::Processing;
+        vec![Action::Process(batch)]
+    }
+
+    fn on_shard_end(&mut self, children: Vec<ChildShard>) -> Actions<B, R> {
+        if !self.wants_batch() {
+            return Vec::new();
+        }
+        self.state = State::CreatingChildLeases;
+        vec![Action::CreateChildLeases(children)]
+    }
+
+    fn on_child_leases_created(&mut self) -> Actions<B, R> {
+        if self.state != State::CreatingChildLeases {
+            return Vec::new();
+        }
+        self.progress.shard_ended();
+        self.state = State::EndingShard { asked: 1 };
+        vec![Action::TellShardEnded]
+    }
+
+    fn on_answered(&mut self, kind: ActionKind) -> Actions<B, R> {
+        match (&mut self.state, kind) {
+            (State::Initializing, ActionKind::Initialize)
+            | (State::Processing, ActionKind::ProcessRecords) => match self.leaving {
+                Leaving::No => {
+                    self.state = State::Idle;
+                    Vec::new()
+                }
+                Leaving::StopRequested => self.request_shutdown(),
+                Leaving::LeaseLost => self.tell_lease_lost(),
+            },
+            (State::EndingShard { asked }, ActionKind::ShardEnded) => {
+                let asked = *asked;
+                self.on_shard_ended_answered(asked)
+            }
+            (State::RequestingShutdown, ActionKind::ShutdownRequested) => self.tell_lease_lost(),
+            (State::TellingLeaseLost { answered, .. }, ActionKind::LeaseLost) => {
+                *answered = true;
+                self.after_lease_lost()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn on_shard_ended_answered(&mut self, asked: u32) -> Actions<B, R> {
+        if self.progress.is_finished() {
+            return self.end_child(AfterChild::Finish(Outcome::ShardFinished));
+        }
+        match self.leaving {
+            Leaving::LeaseLost => return self.tell_lease_lost(),
+            Leaving::StopRequested => {
+                return self.end_child(AfterChild::Finish(Outcome::Released));
+            }
+            Leaving::No => {}
+        }
+        let warning = Action::Warn(Warning::NoCheckpointAtShardEnd { asked });
+        if asked % NEW_CHILD_AFTER == 0 {
+            let mut actions = vec![warning];
+            actions.extend(self.end_child(AfterChild::Restart { asked }));
+            return actions;
+        }
+        self.state = State::AskingAgain { asked };
+        vec![
+            warning,
+            Action::Wake(doubling(
+                FIRST_PAUSE_AT_SHARD_END,
+                LONGEST_PAUSE_AT_SHARD_END,
+                asked,
+            )),
+        ]
+    }
+
+    // ------------------------------------------------------------------------------- checkpoints
+
+    fn on_asked(&mut self, asked: Asked<R>) -> Actions<B, R> {
+        let refusal = match asked.phase {
+            CheckpointPhase::NoCheckpointer => Some((
+                CheckpointErrorName::InvalidState,
+                "a checkpoint cannot be made in this phase",
+            )),
+            CheckpointPhase::LeaseGone => {
+                Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
+            }
+            CheckpointPhase::Allowed if self.leaving == Leaving::LeaseLost => {
+                Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
+            }
+            CheckpointPhase::Allowed => None,
+        };
+        if let Some((name, message)) = refusal {
+            return vec![Action::Reply(
+                asked.ticket,
+                Some(CheckpointError::new(name, message)),
+            )];
+        }
+        let decision = self.progress.decide(&CheckpointAsk {
+            sequence_number: asked.sequence_number.as_deref(),
+            sub_sequence_number: asked.sub_sequence_number,
+        });
+        match decision {
+            Decision::AlreadyThere => vec![Action::Reply(asked.ticket, None)],
+            Decision::Refuse(error) => vec![Action::Reply(asked.ticket, Some(error))],
+            Decision::Write(to) => {
+                self.writing = Some((asked.ticket, to.clone()));
+                vec![Action::WriteCheckpoint(to)]
+            }
+        }
+    }
+
+    fn on_written(&mut self, result: Result<(), CheckpointError>) -> Actions<B, R> {
+        let Some((ticket, to)) = self.writing.take() else {
+            return Vec::new();
+        };
+        if result.is_ok() {
+            self.progress.written(to);
+            self.failures = 0;
+        }
+        // A child that died while its checkpoint was written gets no reply; the driver drops it.
+        let mut actions = vec![Action::Reply(ticket, result.err())];
+        if self.state == State::Pausing && self.progress.is_finished() {
+            // The child died over its last checkpoint, which ended the shard all the same.
+            actions.extend(self.finish(Outcome::ShardFinished));
+        }
+        actions
+    }
+
+    // ----------------------------------------------------------------------------------- leaving
+
+    fn leave(&mut self, reason: Leaving) -> Actions<B, R> {
+        if reason <= self.leaving || self.state == State::Done {
+            return Vec::new();
+        }
+        self.leaving = reason;
+        let lost = reason == Leaving::LeaseLost;
+        match &mut self.state {
+            State::WaitingForParents | State::Pausing => {
+                if lost {
+                    self.finish(Outcome::LeaseLost)
+                } else {
+                    self.release_without_child()
+                }
+            }
+            State::Idle if lost => self.tell_lease_lost(),
+            State::Idle => self.request_shutdown(),
+            State::AskingAgain { .. } | State::CreatingChildLeases if lost => {
+                self.tell_lease_lost()
+            }
+            State::AskingAgain { .. } => self.end_child(AfterChild::Finish(Outcome::Released)),
+            State::Releasing if lost => self.finish(Outcome::LeaseLost),
+            State::TellingLeaseLost { released, .. } if lost => {
+                *released = true;
+                self.after_lease_lost()
+            }
+            State::EndingChild { next, released } if lost => {
+                *released = true;
+                if let AfterChild::Restart { .. } = next {
+                    *next = AfterChild::Finish(Outcome::LeaseLost);
+                }
+                Vec::new()
+            }
+            State::EndingChild { next, released } => match next {
+                AfterChild::Restart { .. } => {
+                    *next = AfterChild::Finish(Outcome::Released);
+                    *released = false;
+                    vec![Action::ReleaseLease]
+                }
+                AfterChild::Finish(_) => Vec::new(),
+            },
+            // The running action is never interrupted (`protocol.md` §6, §13.1); fetching more is useless.
+            State::Initializing | State::Processing => vec![Action::StopFetching],
+            _ => Vec::new(),
+        }
+    }
+
+    fn request_shutdown(&mut self) -> Actions<B, R> {
+        self.state = State::RequestingShutdown;
+        vec![Action::StopFetching, Action::RequestShutdown]
+    }
+
+    /// `leaseLost` is also the last message after a graceful stop. The lease is released before it:
+    /// the child has had its last checkpoint, and the next worker need not wait for the child to end.
+    fn tell_lease_lost(&mut self) -> Actions<B, R> {
+        let lost = self.leaving == Leaving::LeaseLost;
+        self.state = State::TellingLeaseLost {
+            outcome: if lost { Outcome::LeaseLost } else { Outcome::Released },
+            answered: false,
+            released: lost,
+        };
+        let mut actions = vec![Action::StopFetching];
+        if !lost {
+            actions.push(Action::ReleaseLease);
+        }
+        actions.push(Action::TellLeaseLost);
+        actions
+    }
+
+    fn after_lease_lost(&mut self) -> Actions<B, R> {
+        match &self.state {
+            State::TellingLeaseLost {
+                outcome,
+                answered: true,
+                released,
+            } => {
+                let (outcome, released) = (outcome.clone(), *released);
+                self.state = State::EndingChild {
+                    next: AfterChild::Finish(outcome),
+                    released,
+                };
+                vec![Action::EndChild]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn end_child(&mut self, next: AfterChild) -> Actions<B, R> {
+        let release = next == AfterChild::Finish(Outcome::Released);
+        self.state = State::EndingChild {
+            next,
+            released: !release,
+        };
+        let mut actions = vec![Action::StopFetching, Action::EndChild];
+        if release {
+            actions.push(Action::ReleaseLease);
+        }
+        actions
+    }
+
+    fn release_without_child(&mut self) -> Actions<B, R> {
+        // A checkpoint that is still being written goes first: writes on one lease keep their order.
+        self.state = State::Releasing;
+        vec![Action::StopFetching, Action::ReleaseLease]
+    }
+
+    fn on_released(&mut self) -> Actions<B, R> {
+        match &mut self.state {
+            State::Releasing => self.finish(Outcome::Released),
+            State::TellingLeaseLost { released, .. } | State::EndingChild { released, .. } => {
+                *released = true;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) -> Actions<B, R> {
+        self.state = State::Done;
+        vec![Action::StopFetching, Action::Finish(outcome)]
+    }
+
+    // ------------------------------------------------------------------------------ end of child
+
+    fn on_child_ended(&mut self, forgiven: bool) -> Actions<B, R> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Done => Vec::new(),
+            State::EndingChild {
+                next: AfterChild::Finish(outcome),
+                released,
+            } => {
+                if released {
+                    self.finish(outcome)
+                } else {
+                    self.state = State::Releasing;
+                    Vec::new()
+                }
+            }
+            State::EndingChild {
+                next: AfterChild::Restart { asked },
+                ..
+            } => {
+                self.state = State::Pausing;
+                vec![Action::Wake(doubling(
+                    FIRST_PAUSE_AT_SHARD_END,
+                    LONGEST_PAUSE_AT_SHARD_END,
+                    asked,
+                ))]
+            }
+            State::TellingLeaseLost {
+                outcome, released, ..
+            } => self.end_on_the_way_out("leaseLost", outcome, released, forgiven),
+            State::RequestingShutdown => {
+                let mut actions = self.failed_while_leaving("shutdownRequested", forgiven);
+                if self.state != State::Done {
+                    actions.extend(self.leave_without_child());
+                }
+                actions
+            }
+            // States without a child keep their course.
+            state @ (State::WaitingForParents | State::Pausing | State::Releasing) => {
+                self.state = state;
+                Vec::new()
+            }
+            State::Initializing
+            | State::Idle
+            | State::Processing
+            | State::CreatingChildLeases
+            | State::EndingShard { .. }
+            | State::AskingAgain { .. } => self.on_child_failed(forgiven),
+        }
+    }
+
+    fn end_on_the_way_out(
+        &mut self,
+        during: &'static str,
+        outcome: Outcome,
+        released: bool,
+        forgiven: bool,
+    ) -> Actions<B, R> {
+        let mut actions = self.failed_while_leaving(during, forgiven);
+        if self.state == State::Done {
+            return actions;
+        }
+        if released {
+            actions.extend(self.finish(outcome));
+        } else {
+            self.state = State::Releasing;
+        }
+        actions
+    }
+
+    /// The child ended instead of answering one of its last messages: with the restart policy nothing
+    /// is lost by it; with Java's the daemon ends. Leaves the state `Done` in the latter case.
+    fn failed_while_leaving(&mut self, during: &'static str, forgiven: bool) -> Actions<B, R> {
+        if self.policy == FailurePolicy::Exit && !forgiven {
+            return self.finish(Outcome::DaemonMustExit);
+        }
+        self.state = State::Releasing;
+        vec![Action::Warn(Warning::EndedWithoutAnswer(during))]
+    }
+
+    fn leave_without_child(&mut self) -> Actions<B, R> {
+        match self.leaving {
+            Leaving::LeaseLost => self.finish(Outcome::LeaseLost),
+            Leaving::StopRequested | Leaving::No => self.release_without_child(),
+        }
+    }
+
+    fn on_child_failed(&mut self, forgiven: bool) -> Actions<B, R> {
+        if self.progress.is_finished() {
+            // It checkpointed the end and died before its status: the shard is done all the same.
+            return self.finish(Outcome::ShardFinished);
+        }
+        if forgiven {
+            return match self.leaving {
+                Leaving::No => {
+                    self.state = State::Pausing;
+                    vec![Action::StopFetching, Action::Wake(Duration::ZERO)]
+                }
+                _ => self.leave_without_child(),
+            };
+        }
+        self.failures += 1;
+        let FailurePolicy::Restart {
+            first_pause,
+            longest_pause,
+            max_failures,
+        } = self.policy
+        else {
+            return self.finish(Outcome::DaemonMustExit);
+        };
+        if self.leaving != Leaving::No {
+            let mut actions = vec![Action::Warn(Warning::EndedWithoutAnswer("its last action"))];
+            actions.extend(self.leave_without_child());
+            return actions;
+        }
+        if self.failures >= max_failures {
+            return self.finish(Outcome::DaemonMustExit);
+        }
+        let pause = doubling(first_pause, longest_pause, self.failures);
+        self.state = State::Pausing;
+        vec![
+            Action::StopFetching,
+            Action::Warn(Warning::Restarting {
+                failures: self.failures,
+                pause,
+            }),
+            Action::Wake(pause),
+        ]
+    }
+}
+
+/// `first`, doubled with each further time, at most `longest`.
+fn doubling(first: Duration, longest: Duration, times: u32) -> Duration {
+    first
+        .saturating_mul(1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(longest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,407 @@
+//! Which leases must exist: shards, leases and the initial position in, leases to create out.
+//!
+//! Rules: `leases.md` E.1 (sync), E.3 (audit), E.4 and E.6 (children, clean-up), I.24 to I.29.
+//! Creating is always conditional on absence, so several workers may do the same at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::core::hash_range::{HashRange, first_hole};
+use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::lease::{Lease, LeaseDeletion};
+use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position};
+use crate::core::stream::{ChildShard, Shard, ShardFilter};
+
+const TRIM_HORIZON: ExtendedSequenceNumber =
+    ExtendedSequenceNumber::sentinel(Position::TrimHorizon);
+
+/// A list of shards that cannot be the whole truth; nothing is created or deleted from it (I.29).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Inconsistent {
+    /// No shard at all.
+    #[error("the service listed no shards")]
+    Empty,
+    /// A part of the hash space is in no open shard.
+    #[error("no listed shard covers the hash keys from {} to {}", .0.start, .0.end)]
+    Hole(HashRange),
+    /// A shard exists although its parent still takes records.
+    #[error("shard {child} is listed although its parent {parent} is still open")]
+    OpenParent {
+        /// The child.
+        child: ShardId,
+        /// Its open parent.
+        parent: ShardId,
+    },
+}
+
+/// The filter that lists the shards a new application starts with.
+#[must_use]
+pub fn initial_filter(position: InitialPosition) -> ShardFilter {
+    match position {
+        InitialPosition::Latest => ShardFilter::AtLatest,
+        InitialPosition::TrimHorizon => ShardFilter::AtTrimHorizon,
+        InitialPosition::AtTimestamp(millis) => ShardFilter::AtTimestamp(millis),
+    }
+}
+
+fn in_order(shards: &[Shard]) -> Vec<&Shard> {
+    let mut shards: Vec<&Shard> = shards.iter().collect();
+    shards.sort_by(|a, b| {
+        a.starting_sequence
+            .cmp(&b.starting_sequence)
+            .then_with(|| a.id.cmp(&b.id))
+    });
+    shards
+}
+
+fn lease_of(shard: &Shard, checkpoint: ExtendedSequenceNumber) -> Lease {
+    Lease::new(
+        LeaseKey::of_shard(&shard.id),
+        checkpoint,
+        shard.parents.clone(),
+        Some(shard.hash_range),
+    )
+}
+
+/// The leases of an application that has none yet, from the list that [`initial_filter`] asked for,
+/// in the order in which they should be created.
+///
+/// A service that ignores the filter lists parents and children together. Then the shards without a
+/// listed parent are the start, and the others come when their parents end, so that no child is read
+/// before its parents and none starts at LATEST.
+///
+/// # Errors
+/// A list that does not cover the whole hash space.
+pub fn initial_leases(
+    shards: &[Shard],
+    position: InitialPosition,
+) -> Result<Vec<Lease>, Inconsistent> {
+    if shards.is_empty() {
+        return Err(Inconsistent::Empty);
+    }
+    // Exact tiling, so that a page that went missing is seen, can only be asked of shards that do not
+    // overlap; ancestors in the list overlap their descendants.
+    if let Some(hole) = first_hole(shards.iter().map(|shard| shard.hash_range)) {
+        return Err(Inconsistent::Hole(hole));
+    }
+    let listed: HashSet<&ShardId> = shards.iter().map(|shard| &shard.id).collect();
+    let start: Vec<&Shard> = match position {
+        // Only what is open now matters, whatever else was listed.
+        InitialPosition::Latest => {
+            let open: Vec<&Shard> = in_order(shards).into_iter().filter(|s| !s.closed).collect();
+            if let Some(hole) = first_hole(open.iter().map(|shard| shard.hash_range)) {
+                return Err(Inconsistent::Hole(hole));
+            }
+            open
+        }
+        InitialPosition::TrimHorizon | InitialPosition::AtTimestamp(_) => in_order(shards)
+            .into_iter()
+            .filter(|shard| !shard.parents.iter().any(|parent| listed.contains(parent)))
+            .collect(),
+    };
+    Ok(start
+        .into_iter()
+        .map(|shard| lease_of(shard, position.sentinel()))
+        .collect())
+}
+
+/// The leases that are missing from a table that has some.
+///
+/// # Errors
+/// A list of shards that contradicts itself; with `ignore_unexpected_children` children of open
+/// parents are left out instead (`ignoreUnexpectedChildShards`).
+pub fn missing_leases(
+    shards: &[Shard],
+    leases: &[Lease],
+    position: InitialPosition,
+    ignore_unexpected_children: bool,
+) -> Result<Vec<Lease>, Inconsistent> {
+    if shards.is_empty() {
+        return Err(Inconsistent::Empty);
+    }
+    let mut by_id: HashMap<&ShardId, &Shard> =
+        shards.iter().map(|shard| (&shard.id, shard)).collect();
+    for shard in shards {
+        for parent in &shard.parents {
+            if by_id.get(parent).is_some_and(|parent| !parent.closed) {
+                if !ignore_unexpected_children {
+                    return Err(Inconsistent::OpenParent {
+                        child: shard.id.clone(),
+                        parent: parent.clone(),
+                    });
+                }
+                by_id.remove(&shard.id);
+            }
+        }
+    }
+    let open = by_id.values().filter(|shard| !shard.closed);
+    if let Some(hole) = first_hole(open.map(|shard| shard.hash_range)) {
+        return Err(Inconsistent::Hole(hole));
+    }
+    let mut walk = Walk {
+        shards: &by_id,
+        leased: leases.iter().map(Lease::shard_id).collect(),
+        position,
+        descendants: HashMap::new(),
+        startable: HashSet::new(),
+        planned: BTreeMap::new(),
+    };
+    for shard in in_order(shards) {
+        if shard.closed || !by_id.contains_key(&shard.id) || walk.leased.contains(&shard.id) {
+            continue;
+        }
+        if !walk.is_descendant(&shard.id) {
+            walk.planned.insert(shard.id.clone(), position.sentinel());
+        }
+    }
+    let repairs = missing_children(&by_id, leases, &walk.leased);
+    for id in repairs {
+        walk.planned.entry(id).or_insert(TRIM_HORIZON);
+    }
+    let planned = walk.planned;
+    Ok(in_order(shards)
+        .into_iter()
+        .filter_map(|shard| {
+            planned
+                .get(&shard.id)
+                .map(|checkpoint| lease_of(shard, checkpoint.clone()))
+        })
+        .collect())
+}
+
+/// Children of finished shards that have no lease, nor any of their own descendants: the hole that
+/// Java never repairs (`leases.md` E.1, unrepairable case; I.26). They start at TRIM_HORIZON (I.25).
+///
+/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has:
+/// leases of descendants are only made at its end.
+fn missing_children(
+    shards: &HashMap<&ShardId, &Shard>,
+    leases: &[Lease],
+    leased: &HashSet<ShardId>,
+) -> BTreeSet<ShardId> {
+    let finished: HashSet<ShardId> = leases
+        .iter()
+        .filter(|lease| lease.is_finished())
+        .map(Lease::shard_id)
+        .collect();
+    let is_done = |id: &ShardId| {
+        finished.contains(id)
+            || (shards.contains_key(id)
+                && !leased.contains(id)
+                && has_leased_descendant(id, shards, leased))
+    };
+    shards
+        .values()
+        .filter(|shard| {
+            !leased.contains(&shard.id)
+                && shard.parents.iter().any(is_done)
+                // The other parent of a merge will create it, or is still to come.
+                && shard.parents.iter().all(|parent| {
+                    is_done(parent) || !(leased.contains(parent) || shards.contains_key(parent))
+                })
+                && !has_leased_descendant(&shard.id, shards, leased)
+        })
+        .map(|shard| shard.id.clone())
+        .collect()
+}
+
+fn has_leased_descendant(
+    id: &ShardId,
+    shards: &HashMap<&ShardId, &Shard>,
+    leased: &HashSet<ShardId>,
+) -> bool {
+    let mut queue = vec![id.clone()];
+    let mut seen = HashSet::new();
+    while let Some(next) = queue.pop() {
+        for shard in shards.values() {
+            if shard.parents.contains(&next) && seen.insert(shard.id.clone()) {
+                if leased.contains(&shard.id) {
+                    return true;
+                }
+                queue.push(shard.id.clone());
+            }
+        }
+    }
+    false
+}
+
+/// The walk from the open shards to their ancestors (`leases.md` E.1): it decides whether an open
+/// shard will be created at the end of its parents, and at which ancestors reading has to start.
+struct Walk<'a> {
+    shards: &'a HashMap<&'a ShardId, &'a Shard>,
+    leased: HashSet<ShardId>,
+    position: InitialPosition,
+    descendants: HashMap<ShardId, bool>,
+    /// Ancestors without lease and without leased ancestors, where reading may start.
+    startable: HashSet<ShardId>,
+    planned: BTreeMap<ShardId, ExtendedSequenceNumber>,
+}
+
+impl Walk<'_> {
+    /// Whether the shard has a lease, or an ancestor that has or gets one. Plans the leases of
+    /// ancestors on the way. Iterative, so that a long history of reshards cannot exhaust the stack.
+    fn is_descendant(&mut self, id: &ShardId) -> bool {
+        let mut stack = vec![id.clone()];
+        while let Some(top) = stack.last().cloned() {
+            if self.descendants.contains_key(&top) {
+                stack.pop();
+                continue;
+            }
+            let open: Vec<ShardId> = self
+                .parents(&top)
+                .into_iter()
+                .filter(|parent| !self.descendants.contains_key(parent) && !stack.contains(parent))
+                .collect();
+            if self.leased.contains(&top) || open.is_empty() {
+                let is = self.settle(&top);
+                self.descendants.insert(top, is);
+                stack.pop();
+            } else {
+                stack.extend(open);
+            }
+        }
+        self.descendants.get(id).copied().unwrap_or(false)
+    }
+
+    fn parents(&self, id: &ShardId) -> Vec<ShardId> {
+        self.shards.get(id).map_or_else(Vec::new, |shard| {
+            shard
+                .parents
+                .iter()
+                .filter(|parent| self.shards.contains_key(parent))
+                .cloned()
+                .collect()
+        })
+    }
+
+    fn settle(&mut self, id: &ShardId) -> bool {
+        if self.leased.contains(id) {
+            return true;
+        }
+        let parents = self.parents(id);
+        let leading: HashSet<&ShardId> = parents
+            .iter()
+            .filter(|parent| {
+                self.descendants.get(*parent).copied().unwrap_or(false)
+                    || self.startable.contains(*parent)
+            })
+            .collect();
+        if leading.is_empty() {
+            if self.position != InitialPosition::Latest {
+                self.startable.insert(id.clone());
+            }
+            return false;
+        }
+        for parent in &parents {
+            let wanted = self.startable.contains(parent) || !leading.contains(parent);
+            if self.leased.contains(parent) || !wanted {
+                continue;
+            }
+            let at_timestamp = matches!(self.position, InitialPosition::AtTimestamp(_));
+            let checkpoint = if leading.contains(parent) && !at_timestamp {
+                TRIM_HORIZON
+            } else {
+                self.position.sentinel()
+            };
+            self.planned.entry(parent.clone()).or_insert(checkpoint);
+        }
+        true
+    }
+}
+
+/// The leases of the shards that a finished shard became (`leases.md` E.4).
+#[must_use]
+pub fn child_leases(children: &[ChildShard]) -> Vec<Lease> {
+    children
+        .iter()
+        .map(|child| {
+            Lease::new(
+                LeaseKey::of_shard(&child.id),
+                TRIM_HORIZON,
+                child.parents.clone(),
+                Some(child.hash_range),
+            )
+        })
+        .collect()
+}
+
+/// The children of a shard, from a list of all shards; for services that do not name them at its end.
+#[must_use]
+pub fn children_of(parent: &ShardId, shards: &[Shard]) -> Vec<ChildShard> {
+    in_order(shards)
+        .into_iter()
+        .filter(|shard| shard.parents.contains(parent))
+        .map(|shard| ChildShard {
+            id: shard.id.clone(),
+            parents: shard.parents.clone(),
+            hash_range: shard.hash_range,
+        })
+        .collect()
+}
+
+/// What an audit of the lease table found (`leases.md` E.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Every hash key is covered by a lease that is not finished.
+    Covered,
+    /// There is no lease.
+    NoLeases,
+    /// These leases have no hash range; it must be looked up before anything can be said.
+    UnknownRanges(Vec<LeaseKey>),
+    /// No unfinished lease covers these hash keys.
+    Hole(HashRange),
+}
+
+/// Looks whether the leases cover the whole hash space.
+#[must_use]
+pub fn audit(leases: &[Lease]) -> Finding {
+    if leases.is_empty() {
+        return Finding::NoLeases;
+    }
+    let active = || leases.iter().filter(|lease| !lease.is_finished());
+    let unknown: Vec<LeaseKey> = active()
+        .filter(|lease| lease.hash_range.is_none())
+        .map(|lease| lease.key.clone())
+        .collect();
+    if !unknown.is_empty() {
+        return Finding::UnknownRanges(unknown);
+    }
+    first_hole(active().filter_map(|lease| lease.hash_range))
+        .map_or(Finding::Covered, Finding::Hole)
+}
+
+/// What to do with a finished lease (`leases.md` E.6, I.27).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CleanUp {
+    /// Its children are under way and its parents are gone: delete it.
+    Delete(LeaseDeletion),
+    /// Not yet.
+    Keep,
+    /// A child lease is missing and has to be created.
+    MissingChild(ShardId),
+    /// It is not known what the shard became: ask the service.
+    AskService,
+}
+
+/// Decides about one lease, given all.
+#[must_use]
+pub fn clean_up(lease: &Lease, leases: &HashMap<ShardId, &Lease>) -> CleanUp {
+    if !lease.is_finished() || lease.parents.iter().any(|parent| leases.contains_key(parent)) {
+        return CleanUp::Keep;
+    }
+    if lease.children.is_empty() {
+        return CleanUp::AskService;
+    }
+    for child in &lease.children {
+        match leases.get(child) {
+            None => return CleanUp::MissingChild(child.clone()),
+            Some(child) => match child.checkpoint.position {
+                Position::TrimHorizon | Position::AtTimestamp => return CleanUp::Keep,
+                Position::Latest | Position::Number(_) | Position::ShardEnd => {}
+            },
+        }
+    }
+    CleanUp::Delete(LeaseDeletion::of(lease))
+}
+
+#[cfg(test)]
+mod tests;

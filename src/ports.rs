@@ -1,0 +1,377 @@
+//! The traits through which the worker reaches the world.
+//!
+//! Everything that has an effect stands behind one of these: DynamoDB, Kinesis, child processes, the
+//! clock and randomness. The daemon plugs in AWS, the operating system and `--local`; the simulation
+//! plugs in models of them on virtual time.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect, EncodedBatch};
+
+use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
+use crate::core::time::Moment;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+// ---------------------------------------------------------------------------------------- time, chance
+
+/// The only source of time.
+pub trait Clock: Send + Sync {
+    /// Now on the monotonic clock.
+    fn now(&self) -> Moment;
+
+    /// Now on the wall clock, milliseconds since the epoch. For display and for timestamps that the
+    /// service gave; never to compare hosts.
+    fn wall_millis(&self) -> i64;
+
+    /// Completes at this moment, at once when it has passed.
+    fn sleep_until(&self, moment: Moment) -> BoxFuture<'static, ()>;
+}
+
+/// The only source of randomness.
+pub trait Entropy: Send + Sync {
+    /// A random number.
+    fn next_u64(&self) -> u64;
+
+    /// A random number below `bound`; 0 when `bound` is 0.
+    fn below(&self, bound: usize) -> usize {
+        match u64::try_from(bound) {
+            Ok(0) | Err(_) => 0,
+            // The bias of a remainder of 64 bits is far below anything that matters here.
+            Ok(bound) => usize::try_from(self.next_u64() % bound).unwrap_or(0),
+        }
+    }
+
+    /// A random number from 0 (inclusive) to 1 (exclusive).
+    fn unit(&self) -> f64 {
+        // The upper 53 bits are what a double can hold exactly.
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+// ----------------------------------------------------------------------------------------- lease table
+
+/// How a conditional write ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// It happened; this is the row now.
+    Applied(Lease),
+    /// Its condition did not hold; this is the row, if there is one and the store says.
+    Lost(Option<Lease>),
+    /// The answer never came: it may have happened or not. To be resolved by reading (I.7).
+    Unknown(String),
+}
+
+/// How a create-if-absent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The row is new.
+    New,
+    /// The row was there already; it was left as it is.
+    Existed,
+}
+
+/// A failure of the lease table that certainly wrote nothing, sorted by what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Too many requests: back off.
+    #[error("{0}")]
+    Throttled(String),
+    /// The table does not exist.
+    #[error("{0}")]
+    TableMissing(String),
+    /// The credentials do not allow the call; a person has to act.
+    #[error("{0}")]
+    Denied(String),
+    /// The network or the service failed: try again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Trying again will not help.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody's help.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Throttled(_) | Self::Unavailable(_))
+    }
+}
+
+/// A row of the lease table that is no lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignItem {
+    /// Its key.
+    pub key: String,
+    /// Its `entityType`, or what its key says it is.
+    pub kind: String,
+}
+
+/// A row that looks like a lease and cannot be read (I.13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// Its key.
+    pub key: String,
+    /// Which attribute is wrong, and how.
+    pub reason: String,
+}
+
+/// Everything in the lease table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TableScan {
+    /// The leases.
+    pub leases: Vec<Lease>,
+    /// Items of the 3.x coordination.
+    pub foreign: Vec<ForeignItem>,
+    /// Rows to report; they never stop the handling of others.
+    pub unreadable: Vec<UnreadableRow>,
+    /// Estimated size of what was read, bytes; what a scan costs.
+    pub bytes: usize,
+}
+
+/// The lease table.
+#[async_trait]
+pub trait LeaseStore: Send + Sync {
+    /// Its name, for messages.
+    fn table(&self) -> &str;
+
+    /// Creates the table when it is missing and waits until it can be used. `true` when it was created.
+    async fn ensure_table(&self) -> Result<bool, StoreError>;
+
+    /// What shows that a KCL 3.0 to 3.4 fleet works here: the name of its coordinator table, if it
+    /// exists (`leases.md` D.4).
+    async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError>;
+
+    /// Reads the whole table (eventually consistent).
+    async fn scan(&self) -> Result<TableScan, StoreError>;
+
+    /// Reads one lease, strongly consistent. A row that cannot be read is an error that says why.
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, StoreError>;
+
+    /// Creates a row unless it exists.
+    async fn create(&self, lease: &Lease) -> Result<Created, StoreError>;
+
+    /// Carries out one conditional write, tried exactly once.
+    async fn update(&self, update: &LeaseUpdate) -> Result<Written, StoreError>;
+
+    /// Deletes a finished lease if it is still what was looked at; `false` when it is not.
+    async fn delete(&self, deletion: &LeaseDeletion) -> Result<bool, StoreError>;
+}
+
+// ---------------------------------------------------------------------------------------------- stream
+
+/// What to do about a failed call to the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamErrorKind {
+    /// Throttled: back off.
+    SlowDown,
+    /// The shard iterator is too old: get another.
+    Expired,
+    /// The stream or the shard does not exist; to be confirmed before anything is ended.
+    Gone,
+    /// The network or the service failed: try again.
+    Retry,
+    /// Credentials or keys do not allow it; a person has to act, slow retries meanwhile.
+    Denied,
+    /// The position is not one of this shard (a re-created stream, another shard's checkpoint).
+    InvalidPosition,
+    /// Trying again will not help.
+    Fatal,
+}
+
+/// A failed call to the stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StreamError {
+    /// What to do.
+    pub kind: StreamErrorKind,
+    /// Operation, shard or stream, what the service said.
+    pub message: String,
+}
+
+/// The stream as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSummary {
+    /// Its ARN.
+    pub arn: String,
+    /// Whether it can be read (ACTIVE or UPDATING).
+    pub readable: bool,
+    /// The service's word for its state.
+    pub status: String,
+}
+
+/// An opaque shard iterator; lives five minutes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardIterator(pub String);
+
+/// The answer to one GetRecords.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordsPage {
+    /// Records in order.
+    pub records: Vec<Record>,
+    /// Where to go on; `None` at the end of the shard.
+    pub next: Option<ShardIterator>,
+    /// How far behind the tip the page ends, milliseconds.
+    pub millis_behind_latest: Option<i64>,
+    /// The shards this one became; at its end only.
+    pub children: Vec<ChildShard>,
+}
+
+/// The stream.
+#[async_trait]
+pub trait Stream: Send + Sync {
+    /// Its name, for messages.
+    fn name(&self) -> &str;
+
+    /// Whether it exists and can be read.
+    async fn describe(&self) -> Result<StreamSummary, StreamError>;
+
+    /// Its shards, all pages.
+    async fn list_shards(&self, filter: ShardFilter) -> Result<Vec<Shard>, StreamError>;
+
+    /// An iterator into a shard; `None` when the service gives none, as at the end of a shard.
+    async fn iterator(
+        &self,
+        shard: &ShardId,
+        start: &IteratorStart,
+    ) -> Result<Option<ShardIterator>, StreamError>;
+
+    /// One page of at most `limit` records.
+    async fn get_records(
+        &self,
+        shard: &ShardId,
+        iterator: &ShardIterator,
+        limit: u32,
+    ) -> Result<RecordsPage, StreamError>;
+}
+
+// ------------------------------------------------------------------------------------------ processors
+
+/// What a shard consumer asks of a processor.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// Begin with this shard at this checkpoint.
+    Initialize {
+        /// The shard.
+        shard: ShardId,
+        /// Everything up to here is processed.
+        checkpoint: ExtendedSequenceNumber,
+    },
+    /// Process this batch, already encoded.
+    ProcessRecords(EncodedBatch),
+    /// Make your last checkpoint: the lease is about to be given up.
+    ShutdownRequested,
+    /// The lease is gone.
+    LeaseLost,
+    /// The shard is read to its end: checkpoint.
+    ShardEnded,
+}
+
+impl Task {
+    /// Which action of the protocol it is.
+    #[must_use]
+    pub const fn kind(&self) -> ActionKind {
+        match self {
+            Self::Initialize { .. } => ActionKind::Initialize,
+            Self::ProcessRecords(_) => ActionKind::ProcessRecords,
+            Self::ShutdownRequested => ActionKind::ShutdownRequested,
+            Self::LeaseLost => ActionKind::LeaseLost,
+            Self::ShardEnded => ActionKind::ShardEnded,
+        }
+    }
+}
+
+/// Every way in which a processor can end. Each has one consequence, decided in `core::consumer`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChildExit {
+    /// The executable could not be started.
+    #[error("the executable could not be started: {0}")]
+    NotStarted(String),
+    /// It exited by itself with this code.
+    #[error("the process exited with code {0}")]
+    Exited(i32),
+    /// A signal ended it.
+    #[error("the process was ended by signal {0}")]
+    Signalled(i32),
+    /// It did not answer in time and was killed.
+    #[error("the process did not answer '{action}' within {seconds} s and was killed")]
+    Hung {
+        /// What it was asked.
+        action: &'static str,
+        /// `timeoutInSeconds`.
+        seconds: u64,
+    },
+    /// It said something that breaks the protocol, and was killed.
+    #[error("the process broke the protocol and was killed: {0}")]
+    BadOutput(String),
+    /// It closed its STDOUT or STDIN while it went on running, and was killed.
+    #[error("the process closed its {0} while running and was killed")]
+    ClosedOutput(&'static str),
+    /// It turned out to speak an older dialect, which is now known: not a failure, start it again.
+    #[error("the process speaks protocol {0:?}, which is now remembered")]
+    SpeaksOlderProtocol(Dialect),
+    /// It was told to end, and ended.
+    #[error("the process was told to end")]
+    Ended,
+}
+
+/// What a processor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The outstanding task is done.
+    Answered(ActionKind),
+    /// It wants a checkpoint; owed exactly one reply before anything else.
+    Checkpoint(CheckpointRequest),
+    /// It is gone: reaped, with all its descendants.
+    Ended(ChildExit),
+}
+
+/// How hard a processor is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Close STDIN and wait a while, then SIGTERM, then SIGKILL.
+    Gently,
+    /// SIGKILL at once.
+    AtOnce,
+}
+
+/// One running processor: a child process, or something in memory that behaves like one.
+#[async_trait]
+pub trait Processor: Send {
+    /// Its process id, where it has one.
+    fn pid(&self) -> Option<u32>;
+
+    /// The dialect it is spoken to in.
+    fn dialect(&self) -> Dialect;
+
+    /// Gives it a task. At most one is outstanding; the answer comes from [`Processor::next`].
+    /// Never waits for the processor to read it. A dialect that does not know the task answers at once.
+    fn send(&mut self, task: Task);
+
+    /// Answers its checkpoint request.
+    fn reply(&mut self, reply: CheckpointReply);
+
+    /// The next thing it says. May be dropped and called again without losing anything.
+    /// After [`Heard::Ended`] it returns that again.
+    async fn next(&mut self) -> Heard;
+
+    /// Ends it and everything it started, within bounded time.
+    async fn end(&mut self, how: Ending) -> ChildExit;
+}
+
+/// Starts processors.
+#[async_trait]
+pub trait ProcessorFactory: Send + Sync {
+    /// Starts a processor for a shard.
+    ///
+    /// # Errors
+    /// [`ChildExit::NotStarted`].
+    async fn start(&self, shard: &ShardId) -> Result<Box<dyn Processor>, ChildExit>;
+}
