@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use multilang_protocol::ActionKind;
+use multilang_protocol::{ActionKind, CheckpointPermission};
 
 use crate::core::checkpoint::{
     CheckpointError, CheckpointErrorName, Decision, Progress, Request as CheckpointAsk,
@@ -43,17 +43,6 @@ impl FailurePolicy {
     };
 }
 
-/// What the child may do about checkpoints in the present phase (`protocol.md` §4, §14).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckpointPhase {
-    /// Checkpoints are decided on.
-    Allowed,
-    /// There is no checkpointer in this phase: `InvalidStateException`.
-    NoCheckpointer,
-    /// The lease is gone: `ShutdownException`.
-    LeaseGone,
-}
-
 /// A checkpoint the child asked for, with its answer still owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked<R> {
@@ -63,8 +52,8 @@ pub struct Asked<R> {
     pub sequence_number: Option<String>,
     /// The sub-sequence number.
     pub sub_sequence_number: Option<i64>,
-    /// What the phase and the dialect allow.
-    pub phase: CheckpointPhase,
+    /// What the phase and the dialect allow (`protocol.md` §4, §14).
+    pub permission: CheckpointPermission,
 }
 
 /// Something that happened. `B` is a batch, `R` the ticket of a checkpoint request, `X` a child's exit.
@@ -430,18 +419,18 @@ impl<B, R> Consumer<B, R> {
     // ------------------------------------------------------------------------------- checkpoints
 
     fn on_asked(&mut self, asked: Asked<R>) -> Actions<B, R> {
-        let refusal = match asked.phase {
-            CheckpointPhase::NoCheckpointer => Some((
+        let refusal = match asked.permission {
+            CheckpointPermission::InvalidState => Some((
                 CheckpointErrorName::InvalidState,
                 "a checkpoint cannot be made in this phase",
             )),
-            CheckpointPhase::LeaseGone => {
+            CheckpointPermission::Shutdown => {
                 Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
             }
-            CheckpointPhase::Allowed if self.leaving == Leaving::LeaseLost => {
+            CheckpointPermission::Yes if self.leaving == Leaving::LeaseLost => {
                 Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
             }
-            CheckpointPhase::Allowed => None,
+            CheckpointPermission::Yes => None,
         };
         if let Some((name, message)) = refusal {
             return vec![Action::Reply(

@@ -1,6 +1,7 @@
 //! The pure ring: decisions as plain functions over plain data. No runtime, no clock, no AWS types,
 //! no I/O, nothing async.
 
+pub mod aggregate;
 pub mod assignment;
 pub mod checkpoint;
 pub mod consumer;

@@ -40,7 +40,11 @@ impl SequenceNumber {
             return Err(InvalidPosition::new(text));
         }
         let digits = text.trim_start_matches('0');
-        Ok(Self(Arc::from(if digits.is_empty() { "0" } else { digits })))
+        Ok(Self(Arc::from(if digits.is_empty() {
+            "0"
+        } else {
+            digits
+        })))
     }
 
     /// The digits.
@@ -235,8 +239,14 @@ mod tests {
             esn("9", 0),
             esn("9", 1),
             esn("10", 0),
-            esn("49650000000000000000000000000000000000000000000000000002", 0),
-            esn("149650000000000000000000000000000000000000000000000000002", 0),
+            esn(
+                "49650000000000000000000000000000000000000000000000000002",
+                0,
+            ),
+            esn(
+                "149650000000000000000000000000000000000000000000000000002",
+                0,
+            ),
             esn("SHARD_END", 0),
         ];
         for pair in ascending.windows(2) {
@@ -252,7 +262,18 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", " 7", "7 ", "-1", "+1", "1.0", "1e3", "trim_horizon", "٣", "0x10"] {
+        for text in [
+            "",
+            " 7",
+            "7 ",
+            "-1",
+            "+1",
+            "1.0",
+            "1e3",
+            "trim_horizon",
+            "٣",
+            "0x10",
+        ] {
             assert!(text.parse::<Position>().is_err(), "{text:?}");
         }
     }

@@ -56,7 +56,9 @@ pub struct Dropped {
 
 /// A user record that could not be decoded, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("user record {sub_sequence} of the aggregate is dropped: {reason}; its producer has to be repaired")]
+#[error(
+    "user record {sub_sequence} of the aggregate is dropped: {reason}; its producer has to be repaired"
+)]
 pub struct MalformedRecord {
     /// See [`UserRecord::sub_sequence`].
     pub sub_sequence: u64,
@@ -202,7 +204,10 @@ pub fn deaggregate(data: &[u8], range: HashRange, filter: RangeFilter) -> Deaggr
             Ok((_, Place::Outside)) => dropped.outside_range += 1,
             Err(reason) => {
                 if dropped.first_malformed.is_none() {
-                    dropped.first_malformed = Some(MalformedRecord { sub_sequence, reason });
+                    dropped.first_malformed = Some(MalformedRecord {
+                        sub_sequence,
+                        reason,
+                    });
                     delivered_by_java = records.len();
                 }
                 dropped.malformed += 1;
@@ -217,7 +222,9 @@ fn verified_message(data: &[u8]) -> Option<&[u8]> {
     if !looks_aggregated(data) {
         return None;
     }
-    let (message, digest) = data.get(MAGIC.len()..)?.split_last_chunk::<DIGEST_LENGTH>()?;
+    let (message, digest) = data
+        .get(MAGIC.len()..)?
+        .split_last_chunk::<DIGEST_LENGTH>()?;
     (md5(message) == *digest).then_some(message)
 }
 
@@ -247,9 +254,13 @@ impl<'a> Message<'a> {
         while let Some(next) = fields.next()? {
             match next {
                 (field::PARTITION_KEY_TABLE, Value::Bytes(key)) => message.partition_keys.push(key),
-                (field::EXPLICIT_HASH_KEY_TABLE, Value::Bytes(key)) => message.explicit_hash_keys.push(key),
+                (field::EXPLICIT_HASH_KEY_TABLE, Value::Bytes(key)) => {
+                    message.explicit_hash_keys.push(key)
+                }
                 (field::RECORDS, Value::Bytes(record)) => {
-                    message.records.push(RawRecord::parse(fields.nested(record))?);
+                    message
+                        .records
+                        .push(RawRecord::parse(fields.nested(record))?);
                 }
                 _ => {}
             }
@@ -263,8 +274,12 @@ impl<'a> RawRecord<'a> {
         let (mut partition_key_index, mut explicit_hash_key_index, mut data) = (None, None, None);
         while let Some(next) = fields.next()? {
             match next {
-                (field::RECORD_PARTITION_KEY_INDEX, Value::Varint(index)) => partition_key_index = Some(index),
-                (field::RECORD_EXPLICIT_HASH_KEY_INDEX, Value::Varint(index)) => explicit_hash_key_index = Some(index),
+                (field::RECORD_PARTITION_KEY_INDEX, Value::Varint(index)) => {
+                    partition_key_index = Some(index)
+                }
+                (field::RECORD_EXPLICIT_HASH_KEY_INDEX, Value::Varint(index)) => {
+                    explicit_hash_key_index = Some(index)
+                }
                 (field::RECORD_DATA, Value::Bytes(bytes)) => data = Some(bytes),
                 (field::RECORD_TAGS, Value::Bytes(tag)) => check_tag(fields.nested(tag))?,
                 _ => {}
@@ -340,20 +355,31 @@ impl<'a> Keys<'a> {
     ) -> Result<(UserRecord<'a>, Place), Malformed> {
         let table_length = self.partition.len();
         let index = raw.partition_key_index;
-        let (partition_key, partition_key_place) = at(&mut self.partition, index)
-            .ok_or(Malformed::PartitionKeyIndex { index, table_length })?;
+        let (partition_key, partition_key_place) =
+            at(&mut self.partition, index).ok_or(Malformed::PartitionKeyIndex {
+                index,
+                table_length,
+            })?;
 
         let table_length = self.explicit_hash.len();
         let explicit = raw
             .explicit_hash_key_index
             .map(|index| (index, at(&mut self.explicit_hash, index)));
         let (explicit_hash_key, place) = match (filter, explicit) {
-            (RangeFilter::Off, explicit) => (explicit.and_then(|(_, key)| key?.text), Place::Inside),
+            (RangeFilter::Off, explicit) => {
+                (explicit.and_then(|(_, key)| key?.text), Place::Inside)
+            }
             (_, None) => {
-                let place = partition_key_place.get_or_insert_with(|| place_of(partition_key, range));
+                let place =
+                    partition_key_place.get_or_insert_with(|| place_of(partition_key, range));
                 (None, *place)
             }
-            (_, Some((index, None))) => return Err(Malformed::ExplicitHashKeyIndex { index, table_length }),
+            (_, Some((index, None))) => {
+                return Err(Malformed::ExplicitHashKeyIndex {
+                    index,
+                    table_length,
+                });
+            }
             (_, Some((index, Some(key)))) => match key.value {
                 HashKeyValue::Hash(hash) => (key.text, Place::of(range.contains(hash))),
                 HashKeyValue::TooLarge => (key.text, Place::Outside),

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::wire::{bytes_field_length, put_bytes_field, put_bytes_header, put_varint_field, varint_field_length};
+use super::wire::{
+    bytes_field_length, put_bytes_field, put_bytes_header, put_varint_field, varint_field_length,
+};
 use super::{ENVELOPE_LENGTH, MAGIC, field, md5, partition_key_hash};
 
 /// A user record to be put.
@@ -83,7 +85,10 @@ impl Aggregator {
     /// Bytes of the aggregate so far: exactly what [`Aggregator::finish`] would return.
     #[must_use]
     pub const fn size(&self) -> usize {
-        ENVELOPE_LENGTH + self.partition_keys.encoded.len() + self.explicit_hash_keys.encoded.len() + self.records.len()
+        ENVELOPE_LENGTH
+            + self.partition_keys.encoded.len()
+            + self.explicit_hash_keys.encoded.len()
+            + self.records.len()
     }
 
     /// Bytes of the aggregate if the record were added.
@@ -93,15 +98,19 @@ impl Aggregator {
             .partition_keys
             .place(record.partition_key, || record.partition_key.len());
         let hash_key = record.explicit_hash_key.map(|key| {
-            self.explicit_hash_keys
-                .place(&key, || key.checked_ilog10().map_or(1, |log| log as usize + 1))
+            self.explicit_hash_keys.place(&key, || {
+                key.checked_ilog10().map_or(1, |log| log as usize + 1)
+            })
         });
         let inner = record_length(
             partition_key_index,
             hash_key.map(|(index, _)| index),
             record.data.len(),
         );
-        self.size() + new_partition_key + hash_key.map_or(0, |(_, new)| new) + bytes_field_length(inner)
+        self.size()
+            + new_partition_key
+            + hash_key.map_or(0, |(_, new)| new)
+            + bytes_field_length(inner)
     }
 
     /// Adds a record behind those there are.
@@ -112,8 +121,11 @@ impl Aggregator {
             record.partition_key.as_bytes(),
         );
         let hash_key_index = record.explicit_hash_key.map(|key| {
-            self.explicit_hash_keys
-                .index_of(&key, field::EXPLICIT_HASH_KEY_TABLE, key.to_string().as_bytes())
+            self.explicit_hash_keys.index_of(
+                &key,
+                field::EXPLICIT_HASH_KEY_TABLE,
+                key.to_string().as_bytes(),
+            )
         });
         let inner = record_length(partition_key_index, hash_key_index, record.data.len());
 
@@ -152,7 +164,10 @@ impl Aggregator {
     ///
     /// # Errors
     /// The group itself, unchanged, when it has no or several records.
-    #[expect(clippy::result_large_err, reason = "not an error: the group goes on to `finish`")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "not an error: the group goes on to `finish`"
+    )]
     pub fn into_single(mut self) -> Result<SingleRecord, Self> {
         match self.first.take_if(|_| self.count == 1) {
             Some(first) => {
@@ -185,7 +200,11 @@ impl Aggregator {
 }
 
 /// Bytes of a record's message, without the field header around it.
-fn record_length(partition_key_index: u64, hash_key_index: Option<u64>, data_length: usize) -> usize {
+fn record_length(
+    partition_key_index: u64,
+    hash_key_index: Option<u64>,
+    data_length: usize,
+) -> usize {
     varint_field_length(partition_key_index)
         + hash_key_index.map_or(0, varint_field_length)
         + bytes_field_length(data_length)

@@ -16,7 +16,9 @@ mod wire;
 
 use md5::{Digest, Md5};
 
-pub use decode::{Deaggregated, Dropped, Malformed, MalformedRecord, PartitionKey, UserRecord, deaggregate};
+pub use decode::{
+    Deaggregated, Dropped, Malformed, MalformedRecord, PartitionKey, UserRecord, deaggregate,
+};
 pub use encode::{Aggregator, NewRecord, SingleRecord};
 
 /// What every aggregate begins with.
@@ -57,7 +59,9 @@ pub fn looks_aggregated(data: &[u8]) -> bool {
 /// characters, where 20 bytes leave the 28th empty or `=`.
 #[must_use]
 pub fn base64_looks_aggregated(text: &[u8]) -> bool {
-    text.starts_with(b"84maw") && matches!(text.get(5), Some(b'g'..=b'v')) && matches!(text.get(27), Some(&last) if last != b'=')
+    text.starts_with(b"84maw")
+        && matches!(text.get(5), Some(b'g'..=b'v'))
+        && matches!(text.get(27), Some(&last) if last != b'=')
 }
 
 /// The place of a partition key in the hash space: its MD5 as an unsigned big-endian number.

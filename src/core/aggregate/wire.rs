@@ -144,7 +144,10 @@ impl<'a> Fields<'a> {
 }
 
 /// Java reads tags and lengths as 32-bit numbers: longer varints lose the upper bits.
-#[expect(clippy::cast_possible_truncation, reason = "the truncation is the rule")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the truncation is the rule"
+)]
 pub(super) const fn low_32_bits(varint: u64) -> u32 {
     varint as u32
 }

@@ -28,7 +28,7 @@ fn asks(ticket: u32, number: Option<&str>) -> TestEvent {
         ticket,
         sequence_number: number.map(str::to_owned),
         sub_sequence_number: None,
-        phase: CheckpointPhase::Allowed,
+        permission: CheckpointPermission::Yes,
     })
 }
 
@@ -208,7 +208,7 @@ fn a_lost_lease_refuses_checkpoints_and_says_so_after_the_batch() {
                     ticket: 2,
                     sequence_number: None,
                     sub_sequence_number: None,
-                    phase: CheckpointPhase::NoCheckpointer,
+                    permission: CheckpointPermission::InvalidState,
                 }),
                 "InvalidStateException 2",
             ),
@@ -580,12 +580,12 @@ proptest! {
                     ticket += 1;
                     world.owed = Some(ticket);
                     let kind = world.outstanding.unwrap();
-                    let phase = match kind {
-                        ActionKind::Initialize | ActionKind::LeaseLost => CheckpointPhase::NoCheckpointer,
-                        _ => CheckpointPhase::Allowed,
+                    let permission = match kind {
+                        ActionKind::Initialize | ActionKind::LeaseLost => CheckpointPermission::InvalidState,
+                        _ => CheckpointPermission::Yes,
                     };
                     let sequence_number = match chance { 0..=100 => None, 101..=150 => Some("SHARD_END".to_owned()), n => Some((u64::from(n) - 150).to_string()) };
-                    machine.on::<()>(Event::Asked(Asked { ticket, sequence_number, sub_sequence_number: None, phase }))
+                    machine.on::<()>(Event::Asked(Asked { ticket, sequence_number, sub_sequence_number: None, permission }))
                 }
                 6 if world.writing.is_some() => {
                     let to = world.writing.take().unwrap();

@@ -1,0 +1,254 @@
+//! `processRecords`, encoded once: records are appended to one growing buffer, so a batch costs no
+//! allocation per record, and the finished line can be written again to a restarted child.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::json::{push_integer, push_optional_integer, push_string};
+
+const HEAD: &[u8] = br#"{"action":"processRecords","records":["#;
+
+/// A record's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// Bytes, encoded to base64 on their way into the buffer.
+    Raw(&'a [u8]),
+    /// Base64 as Kinesis delivered it (standard alphabet, padded, no line breaks): copied. Other
+    /// text cannot break the line, but the child will not be able to decode it.
+    Base64(&'a str),
+}
+
+/// One record as the child will see it (protocol.md §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// The payload.
+    pub data: Data<'a>,
+    /// The user record's own key, also inside an aggregate.
+    pub partition_key: &'a str,
+    /// Decimal digits; the same for all user records of an aggregate.
+    pub sequence_number: &'a str,
+    /// Approximate arrival, milliseconds since the epoch. Obligatory: two client libraries die of
+    /// a null.
+    pub arrival_millis: i64,
+    /// 0 for plain records, 0…n inside an aggregate.
+    pub sub_sequence_number: u64,
+}
+
+/// Builds one `processRecords` line.
+#[derive(Debug)]
+pub struct BatchEncoder {
+    buffer: Vec<u8>,
+    records: usize,
+}
+
+impl Default for BatchEncoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchEncoder {
+    /// Starts a batch in a new buffer.
+    pub fn new() -> Self {
+        Self::with_buffer(Vec::new())
+    }
+
+    /// Starts a batch in a buffer that was used before ([`EncodedBatch::into_buffer`]); its
+    /// content is dropped, its capacity kept.
+    pub fn with_buffer(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(HEAD);
+        BatchEncoder { buffer, records: 0 }
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &RecordRef<'_>) {
+        let out = &mut self.buffer;
+        if self.records > 0 {
+            out.push(b',');
+        }
+        self.records += 1;
+        out.extend_from_slice(br#"{"data":"#);
+        match record.data {
+            Data::Raw(bytes) => push_base64(out, bytes),
+            Data::Base64(text) => push_string(out, text),
+        }
+        out.extend_from_slice(br#","partitionKey":"#);
+        push_string(out, record.partition_key);
+        out.extend_from_slice(br#","sequenceNumber":"#);
+        push_string(out, record.sequence_number);
+        out.extend_from_slice(br#","approximateArrivalTimestamp":"#);
+        push_integer(out, record.arrival_millis);
+        out.extend_from_slice(br#","subSequenceNumber":"#);
+        push_integer(out, record.sub_sequence_number);
+        // Obligatory in every object of the line: newer Python clients refuse one without it.
+        out.extend_from_slice(br#","action":"record"}"#);
+    }
+
+    /// Records appended so far.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Bytes of the line so far, its head included.
+    pub fn size(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Closes the line. `millis_behind` is how far the batch is behind the tip of the shard, in
+    /// milliseconds, `None` if the service did not say.
+    pub fn finish(mut self, millis_behind: Option<i64>) -> EncodedBatch {
+        self.buffer.extend_from_slice(br#"],"millisBehindLatest":"#);
+        push_optional_integer(&mut self.buffer, millis_behind);
+        self.buffer.extend_from_slice(b"}\n");
+        EncodedBatch {
+            bytes: Arc::new(self.buffer),
+            records: self.records,
+        }
+    }
+}
+
+/// A finished `processRecords` line with its `\n`. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncodedBatch {
+    bytes: Arc<Vec<u8>>,
+    records: usize,
+}
+
+impl EncodedBatch {
+    /// The whole line, `\n` included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many records it holds.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Gives the buffer back for [`BatchEncoder::with_buffer`]; `None` while a clone lives.
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        Arc::try_unwrap(self.bytes).ok()
+    }
+}
+
+impl AsRef<[u8]> for EncodedBatch {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl fmt::Debug for EncodedBatch {
+    /// Sizes only: a batch may be 13 MB.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedBatch")
+            .field("records", &self.records)
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
+}
+
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let space = out.get_mut(start..).unwrap_or_default();
+    let written = STANDARD
+        .encode_slice(bytes, space)
+        // proven: the space above is exactly what padded base64 of these bytes takes.
+        .expect("room for the encoded bytes");
+    out.truncate(start + written);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record<'a>(data: Data<'a>, sub_sequence_number: u64) -> RecordRef<'a> {
+        RecordRef {
+            data,
+            partition_key: "cart \"17\" ü",
+            sequence_number: "49650",
+            arrival_millis: 1_735_689_600_123,
+            sub_sequence_number,
+        }
+    }
+
+    #[test]
+    fn the_line_byte_for_byte() {
+        let mut encoder = BatchEncoder::new();
+        encoder.push(&record(Data::Raw(br#"{"n":1}"#), 0));
+        encoder.push(&record(Data::Base64("eyJuIjoxfQ=="), 7));
+        let batch = encoder.finish(Some(42));
+        assert_eq!(batch.records(), 2);
+        assert_eq!(
+            std::str::from_utf8(batch.bytes()).unwrap(),
+            concat!(
+                r#"{"action":"processRecords","records":["#,
+                r#"{"data":"eyJuIjoxfQ==","partitionKey":"cart \"17\" \u00FC","sequenceNumber":"49650","approximateArrivalTimestamp":1735689600123,"subSequenceNumber":0,"action":"record"},"#,
+                r#"{"data":"eyJuIjoxfQ==","partitionKey":"cart \"17\" \u00FC","sequenceNumber":"49650","approximateArrivalTimestamp":1735689600123,"subSequenceNumber":7,"action":"record"}"#,
+                r#"],"millisBehindLatest":42}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn an_empty_batch_and_an_unknown_delay() {
+        let batch = BatchEncoder::new().finish(None);
+        assert_eq!(batch.records(), 0);
+        assert_eq!(
+            batch.bytes(),
+            b"{\"action\":\"processRecords\",\"records\":[],\"millisBehindLatest\":null}\n"
+        );
+    }
+
+    #[test]
+    fn base64_is_standard_and_padded() {
+        for (bytes, expected) in [
+            (&b""[..], r#""""#),
+            (b"f", r#""Zg==""#),
+            (b"fo", r#""Zm8=""#),
+            (b"foo", r#""Zm9v""#),
+            (&[0xfb, 0xff, 0xfe], r#""+//+""#),
+        ] {
+            let mut out = Vec::new();
+            push_base64(&mut out, bytes);
+            assert_eq!(out, expected.as_bytes(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn data_that_is_not_base64_cannot_break_the_line() {
+        let mut encoder = BatchEncoder::new();
+        encoder.push(&record(Data::Base64("a\"},\n{é"), 0));
+        let batch = encoder.finish(None);
+        let (last, body) = batch.bytes().split_last().unwrap();
+        assert_eq!(*last, b'\n');
+        assert!(body.iter().all(|byte| (b' '..=b'~').contains(byte)));
+        let value: serde_json::Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(value["records"][0]["data"], "a\"},\n{é");
+    }
+
+    #[test]
+    fn the_buffer_comes_back_when_nobody_else_holds_it() {
+        let mut encoder = BatchEncoder::new();
+        encoder.push(&record(Data::Raw(&[7; 10_000]), 0));
+        let batch = encoder.finish(None);
+        let copy = batch.clone();
+        assert_eq!(batch.into_buffer(), None);
+        let buffer = copy.into_buffer().unwrap();
+        let (capacity, address) = (buffer.capacity(), buffer.as_ptr());
+        let again = BatchEncoder::with_buffer(buffer).finish(Some(0));
+        assert_eq!(
+            again.bytes(),
+            b"{\"action\":\"processRecords\",\"records\":[],\"millisBehindLatest\":0}\n"
+        );
+        let buffer = again.into_buffer().unwrap();
+        assert_eq!((buffer.capacity(), buffer.as_ptr()), (capacity, address));
+    }
+}

@@ -1,0 +1,174 @@
+//! Where to read on after an iterator is gone.
+//!
+//! Three losses of Java are avoided here (`retrieval.md` A.2, [T1] to [T3]): an aggregate of which a
+//! part is checkpointed is read again *at* its number until something was really read; a shard at
+//! LATEST is not moved to a newer LATEST when its iterator expires or its child fails; and a lease at
+//! AT_TIMESTAMP without a configured timestamp is an error that says so.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position, SequenceNumber};
+use crate::core::stream::IteratorStart;
+
+/// How far before the moment of a first read at LATEST a later read starts, milliseconds: clocks of
+/// hosts and service differ. Records that arrived in that time may come although they lie before the
+/// start; none after it is missed.
+const SLACK_MILLIS: i64 = 2_000;
+
+/// Where "LATEST" was when a shard was first read there, remembered for as long as the lease is held.
+/// It is never written into the lease before a real checkpoint (compatibility with Java).
+#[derive(Debug, Clone, Default)]
+pub struct Anchor(Arc<Mutex<Option<IteratorStart>>>);
+
+impl Anchor {
+    fn get(&self) -> Option<IteratorStart> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, start: IteratorStart) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+    }
+}
+
+/// A lease says AT_TIMESTAMP and the configuration has no timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the lease starts at AT_TIMESTAMP but the properties file has no initialPositionInStreamExtended; \
+     add the timestamp the application was started with"
+)]
+pub struct NoTimestamp;
+
+/// The position of one fetcher.
+#[derive(Debug, Clone)]
+pub struct ReadPosition {
+    start: Position,
+    initial: InitialPosition,
+    anchor: Anchor,
+    /// The last record that this fetcher itself has read.
+    last_read: Option<SequenceNumber>,
+}
+
+impl ReadPosition {
+    /// Reads on behind `checkpoint`.
+    #[must_use]
+    pub fn new(
+        checkpoint: &ExtendedSequenceNumber,
+        initial: InitialPosition,
+        anchor: Anchor,
+    ) -> Self {
+        Self {
+            start: checkpoint.position.clone(),
+            initial,
+            anchor,
+            last_read: None,
+        }
+    }
+
+    /// Where the next iterator starts.
+    ///
+    /// # Errors
+    /// [`NoTimestamp`].
+    pub fn iterator_start(&self) -> Result<IteratorStart, NoTimestamp> {
+        if let Some(last) = &self.last_read {
+            return Ok(IteratorStart::AfterSequenceNumber(last.clone()));
+        }
+        match &self.start {
+            Position::Number(number) => Ok(IteratorStart::AtSequenceNumber(number.clone())),
+            Position::TrimHorizon => Ok(IteratorStart::TrimHorizon),
+            Position::Latest => Ok(self.anchor.get().unwrap_or(IteratorStart::Latest)),
+            Position::AtTimestamp => match self.initial {
+                InitialPosition::AtTimestamp(millis) => Ok(IteratorStart::AtTimestamp(millis)),
+                _ => Err(NoTimestamp),
+            },
+            // A finished shard is never read; its newest end gives the final answer at once.
+            Position::ShardEnd => Ok(IteratorStart::Latest),
+        }
+    }
+
+    /// Records a page that was read; `served_at` is the wall clock at that time, milliseconds.
+    pub fn read(
+        &mut self,
+        first: Option<&SequenceNumber>,
+        last: Option<&SequenceNumber>,
+        served_at: i64,
+        behind: Option<i64>,
+    ) {
+        if let Some(last) = last {
+            self.last_read = Some(last.clone());
+        }
+        if self.start != Position::Latest {
+            return;
+        }
+        match (self.anchor.get(), first) {
+            (None | Some(IteratorStart::AtTimestamp(_)), Some(first)) => {
+                self.anchor.set(IteratorStart::AtSequenceNumber(first.clone()));
+            }
+            (None, None) => self.anchor.set(IteratorStart::AtTimestamp(
+                served_at - behind.unwrap_or(0) - SLACK_MILLIS,
+            )),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn esn(text: &str, sub: u64) -> ExtendedSequenceNumber {
+        ExtendedSequenceNumber {
+            position: text.parse().unwrap(),
+            sub_sequence: sub,
+        }
+    }
+
+    fn number(text: &str) -> SequenceNumber {
+        SequenceNumber::parse(text).unwrap()
+    }
+
+    fn position(text: &str, initial: InitialPosition) -> ReadPosition {
+        ReadPosition::new(&esn(text, 0), initial, Anchor::default())
+    }
+
+    #[test]
+    fn first_iterators() {
+        let at = InitialPosition::AtTimestamp(7);
+        let cases = [
+            ("TRIM_HORIZON", at, Ok(IteratorStart::TrimHorizon)),
+            ("LATEST", at, Ok(IteratorStart::Latest)),
+            ("AT_TIMESTAMP", at, Ok(IteratorStart::AtTimestamp(7))),
+            ("AT_TIMESTAMP", InitialPosition::Latest, Err(NoTimestamp)),
+            ("5", at, Ok(IteratorStart::AtSequenceNumber(number("5")))),
+        ];
+        for (start, initial, expected) in cases {
+            assert_eq!(position(start, initial).iterator_start(), expected, "{start}");
+        }
+    }
+
+    #[test]
+    fn a_half_done_aggregate_is_read_again_until_something_was_read() {
+        let mut position = ReadPosition::new(&esn("5", 2), InitialPosition::Latest, Anchor::default());
+        position.read(None, None, 0, Some(0));
+        assert_eq!(position.iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("5"))));
+        position.read(Some(&number("5")), Some(&number("8")), 0, Some(0));
+        assert_eq!(position.iterator_start(), Ok(IteratorStart::AfterSequenceNumber(number("8"))));
+    }
+
+    #[test]
+    fn latest_does_not_move_when_an_iterator_expires_or_a_child_fails() {
+        let anchor = Anchor::default();
+        let new = || ReadPosition::new(&esn("LATEST", 0), InitialPosition::Latest, anchor.clone());
+        let mut first = new();
+        first.read(None, None, 100_000, Some(0));
+        assert_eq!(first.iterator_start(), Ok(IteratorStart::AtTimestamp(98_000)));
+        first.read(None, None, 500_000, Some(0));
+        assert_eq!(first.iterator_start(), Ok(IteratorStart::AtTimestamp(98_000)));
+        first.read(Some(&number("40")), Some(&number("44")), 600_000, Some(0));
+        assert_eq!(first.iterator_start(), Ok(IteratorStart::AfterSequenceNumber(number("44"))));
+        // The child failed before its first checkpoint: the first record comes again.
+        let mut second = new();
+        assert_eq!(second.iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("40"))));
+        second.read(Some(&number("40")), Some(&number("50")), 700_000, Some(0));
+        assert_eq!(new().iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("40"))));
+    }
+}

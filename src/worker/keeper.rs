@@ -1,0 +1,467 @@
+//! The keeper of one held lease: every write of the owner goes through it, one after the other.
+//!
+//! It renews the lease on the renewal thread, writes its checkpoints, and releases it. It alone knows
+//! the counter, so no two writes of this worker can race, and neither a slow child nor another lease's
+//! hung call can delay a renewal (`leases.md` B.2, I.4 to I.8, I.14).
+//!
+//! A write whose answer never came is resolved by reading before the next write. A lease that could
+//! not be renewed in time is *stale*: nothing more is delivered from it, but renewal is tried on. If
+//! the counter turns out untouched, nobody else had it, and work goes on; otherwise it is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::lease::{Lease, LeaseUpdate};
+use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::time::Moment;
+use crate::os::tasks::{Spawned, Spawner};
+use crate::os::time::within;
+use crate::ports::{Clock, Entropy, LeaseStore, StoreError, Written};
+
+/// Whether the lease may be worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Held; new batches may be delivered until this moment.
+    Held {
+        /// Failover time after the last successful write was *sent* (I.2).
+        until: Moment,
+    },
+    /// Not renewed in time; nobody is known to have taken it.
+    Stale,
+    /// Somebody else's, or gone.
+    Lost(Loss),
+    /// Given up by us.
+    Released,
+}
+
+/// How a lease was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// This worker owns it now.
+    TakenBy(WorkerId),
+    /// Nobody owns it, but somebody wrote to it.
+    Changed,
+    /// It carries our id, but a write that was not ours raised its counter.
+    SameWorkerId,
+    /// The row does not exist any more.
+    RowGone,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TakenBy(worker) => write!(f, "worker {worker} took it"),
+            Self::Changed => f.write_str("its row was changed by somebody else"),
+            Self::SameWorkerId => f.write_str("another process writes to it under our worker id"),
+            Self::RowGone => f.write_str("its row was deleted"),
+        }
+    }
+}
+
+enum Command {
+    Checkpoint {
+        to: ExtendedSequenceNumber,
+        reply: oneshot::Sender<Result<(), CheckpointError>>,
+    },
+    Release {
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// What a keeper needs.
+#[derive(Clone)]
+pub struct KeeperPorts {
+    /// The lease table, through clients of the renewal thread.
+    pub store: Arc<dyn LeaseStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// The renewal thread.
+    pub spawner: Spawner,
+}
+
+/// A held lease, as its consumer and the coordinator see it. Dropping the last handle stops the keeper
+/// without releasing the lease.
+#[derive(Debug, Clone)]
+pub struct LeaseHandle {
+    key: LeaseKey,
+    state: watch::Receiver<LeaseState>,
+    commands: mpsc::Sender<Command>,
+    _task: Arc<Spawned>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Checkpoint { .. } => "Checkpoint",
+            Self::Release { .. } => "Release",
+        })
+    }
+}
+
+impl LeaseHandle {
+    /// Starts to keep a lease that was just acquired by a conditional write sent at `sent`.
+    #[must_use]
+    pub fn keep(
+        ports: KeeperPorts,
+        me: WorkerId,
+        lease: Lease,
+        sent: Moment,
+        failover: Duration,
+    ) -> Self {
+        let (commands, inbox) = mpsc::channel(4);
+        let (publish, state) = watch::channel(LeaseState::Held {
+            until: sent + failover,
+        });
+        let key = lease.key.clone();
+        let spawner = ports.spawner.clone();
+        let keeper = Keeper {
+            ports,
+            me,
+            lease,
+            last_sent: sent,
+            failover,
+            in_doubt: None,
+            troubled: false,
+            inbox,
+            publish,
+        };
+        Self {
+            key,
+            state,
+            commands,
+            _task: Arc::new(spawner.spawn(keeper.run())),
+        }
+    }
+
+    /// The lease's key.
+    #[must_use]
+    pub fn key(&self) -> &LeaseKey {
+        &self.key
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn state(&self) -> LeaseState {
+        self.state.borrow().clone()
+    }
+
+    /// A view that can be waited on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<LeaseState> {
+        self.state.clone()
+    }
+
+    /// Stores a checkpoint.
+    ///
+    /// # Errors
+    /// With the names that children know (`protocol.md` §8).
+    pub async fn checkpoint(&self, to: ExtendedSequenceNumber) -> Result<(), CheckpointError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Checkpoint { to, reply }).await;
+        if sent.is_ok()
+            && let Ok(result) = answer.await
+        {
+            return result;
+        }
+        Err(not_held(&self.key))
+    }
+
+    /// Gives the lease up. `false` when that could not be written: then it expires.
+    pub async fn release(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Release { reply }).await;
+        sent.is_ok() && answer.await.unwrap_or(false)
+    }
+}
+
+fn not_held(key: &LeaseKey) -> CheckpointError {
+    CheckpointError::new(
+        CheckpointErrorName::Shutdown,
+        format!("the lease {key} is not held any more"),
+    )
+}
+
+struct Keeper {
+    ports: KeeperPorts,
+    me: WorkerId,
+    lease: Lease,
+    /// When the last successful write was sent.
+    last_sent: Moment,
+    failover: Duration,
+    /// A write on the present counter whose answer never came; it may still arrive.
+    in_doubt: Option<LeaseUpdate>,
+    /// Whether the last attempt failed, so that each change is logged once.
+    troubled: bool,
+    inbox: mpsc::Receiver<Command>,
+    publish: watch::Sender<LeaseState>,
+}
+
+/// How one attempt to write ended.
+enum Attempt {
+    Applied,
+    /// The lease is not ours.
+    Lost(Loss),
+    /// Nothing is known, or certainly nothing was written; the lease is as it was.
+    Failed(StoreError),
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let wake = self.next_wake();
+            let sleep = self.ports.clock.sleep_until(wake);
+            let go_on = tokio::select! {
+                biased;
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                () = sleep => self.on_time().await,
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// A third of the failover time after the last write; when a renewal failed, soon again. Never
+    /// later than the moment at which the lease goes stale.
+    fn next_wake(&self) -> Moment {
+        let stale_at = self.last_sent + self.failover;
+        let now = self.ports.clock.now();
+        if !self.troubled {
+            return (self.last_sent + self.period()).min(stale_at);
+        }
+        let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());
+        if stale_at > now { soon.min(stale_at) } else { soon }
+    }
+
+    /// Java renews every F/3 - 25 ms; so do we.
+    fn period(&self) -> Duration {
+        (self.failover / 3).saturating_sub(Duration::from_millis(25))
+    }
+
+    /// The longest that one call may take (I.8): less than a third of the failover time.
+    fn call_limit(&self) -> Duration {
+        (self.failover / 3).mul_f64(0.9)
+    }
+
+    async fn on_time(&mut self) -> bool {
+        if self.ports.clock.now() >= self.last_sent + self.failover {
+            self.go_stale();
+        }
+        match self.write(self.lease.renewal()).await {
+            Attempt::Applied => true,
+            Attempt::Lost(loss) => self.lose(loss),
+            Attempt::Failed(error) => {
+                self.trouble(&error);
+                true
+            }
+        }
+    }
+
+    fn go_stale(&self) {
+        self.publish.send_if_modified(|state| {
+            let change = *state != LeaseState::Stale;
+            if change {
+                warn!(lease = %self.lease.key, "the lease could not be renewed within the failover time; no more records are delivered until it is");
+                *state = LeaseState::Stale;
+            }
+            change
+        });
+    }
+
+    fn trouble(&mut self, error: &StoreError) {
+        if self.troubled {
+            debug!(lease = %self.lease.key, "renewal failed again: {error}");
+        } else {
+            warn!(lease = %self.lease.key, "renewal failed, trying again: {error}");
+        }
+        self.troubled = true;
+    }
+
+    fn lose(&mut self, loss: Loss) -> bool {
+        info!(lease = %self.lease.key, "lease lost: {loss}");
+        self.publish.send_replace(LeaseState::Lost(loss));
+        // Whoever waits for a reply learns from the closed channel that the lease is not held.
+        false
+    }
+
+    async fn on_command(&mut self, command: Command) -> bool {
+        match command {
+            Command::Checkpoint { to, reply } => {
+                let (answer, go_on) = self.checkpoint(to).await;
+                let _ = reply.send(answer);
+                go_on
+            }
+            Command::Release { reply } => {
+                let released = self.release().await;
+                if released {
+                    self.publish.send_replace(LeaseState::Released);
+                }
+                let _ = reply.send(released);
+                false
+            }
+        }
+    }
+
+    async fn checkpoint(
+        &mut self,
+        to: ExtendedSequenceNumber,
+    ) -> (Result<(), CheckpointError>, bool) {
+        const TRIES: u32 = 3;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.write(self.lease.checkpointed(to.clone())).await {
+                Attempt::Applied => return (Ok(()), true),
+                Attempt::Lost(loss) => {
+                    let error = CheckpointError::new(
+                        CheckpointErrorName::Shutdown,
+                        format!("the lease {} is lost: {loss}", self.lease.key),
+                    );
+                    return (Err(error), self.lose(loss));
+                }
+                Attempt::Failed(error) => {
+                    let time_left = self.ports.clock.now() + self.period() < self.last_sent + self.failover;
+                    if tried < TRIES && error.is_transient() && time_left {
+                        let pause = Duration::from_millis(50 << tried).mul_f64(0.5 + self.ports.entropy.unit());
+                        self.ports.clock.sleep_until(self.ports.clock.now() + pause).await;
+                        continue;
+                    }
+                    return (Err(as_checkpoint_error(&self.lease.key, &error)), true);
+                }
+            }
+        }
+    }
+
+    async fn release(&mut self) -> bool {
+        const TRIES: u32 = 3;
+        for _ in 0..TRIES {
+            match self.write(self.lease.released(&self.me)).await {
+                Attempt::Applied => {
+                    debug!(lease = %self.lease.key, "lease released");
+                    return true;
+                }
+                Attempt::Lost(loss) => {
+                    info!(lease = %self.lease.key, "lease was lost before it could be released: {loss}");
+                    return false;
+                }
+                Attempt::Failed(error) => {
+                    warn!(lease = %self.lease.key, "the lease could not be released: {error}");
+                }
+            }
+        }
+        false
+    }
+
+    /// One conditional write, resolved as far as it can be within the limit of a call and a read.
+    async fn write(&mut self, update: LeaseUpdate) -> Attempt {
+        let sent = self.ports.clock.now();
+        let call = self.ports.store.update(&update);
+        match within(&*self.ports.clock, self.call_limit(), call).await {
+            Ok(Ok(Written::Applied(row))) => {
+                self.applied(row, sent);
+                Attempt::Applied
+            }
+            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(&update, row, sent),
+            Ok(Ok(Written::Unknown(why))) => self.resolve(update, sent, why).await,
+            Ok(Err(error)) => Attempt::Failed(error),
+            Err(_elapsed) => {
+                let why = "DynamoDB did not answer in time".to_owned();
+                self.resolve(update, sent, why).await
+            }
+        }
+    }
+
+    fn applied(&mut self, row: Lease, sent: Moment) {
+        self.lease = row;
+        self.last_sent = sent;
+        self.in_doubt = None;
+        if self.troubled {
+            info!(lease = %self.lease.key, "the lease is renewed again");
+            self.troubled = false;
+        }
+        self.publish.send_replace(LeaseState::Held {
+            until: sent + self.failover,
+        });
+    }
+
+    /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
+    /// made it, whose answer never came.
+    fn on_condition_failed(
+        &mut self,
+        update: &LeaseUpdate,
+        row: Option<Lease>,
+        sent: Moment,
+    ) -> Attempt {
+        let Some(row) = row else {
+            return Attempt::Lost(Loss::RowGone);
+        };
+        if update.is_proven_by(&self.lease, &row) {
+            self.applied(row, sent);
+            return Attempt::Applied;
+        }
+        let arrived_late = self
+            .in_doubt
+            .as_ref()
+            .is_some_and(|earlier| earlier.is_proven_by(&self.lease, &row));
+        if arrived_late {
+            // Not what was asked for now, but the lease is ours and its counter is known again.
+            self.lease = row;
+            self.in_doubt = None;
+            return Attempt::Failed(StoreError::Unavailable(
+                "an earlier write arrived late; trying again".to_owned(),
+            ));
+        }
+        Attempt::Lost(match &row.owner {
+            Some(owner) if *owner == self.me => Loss::SameWorkerId,
+            Some(owner) => Loss::TakenBy(owner.clone()),
+            None => Loss::Changed,
+        })
+    }
+
+    async fn resolve(&mut self, update: LeaseUpdate, sent: Moment, why: String) -> Attempt {
+        let read = self.ports.store.get(&self.lease.key);
+        let row = match within(&*self.ports.clock, self.call_limit(), read).await {
+            Ok(Ok(row)) => row,
+            Ok(Err(error)) => {
+                self.in_doubt = Some(update);
+                return Attempt::Failed(error);
+            }
+            Err(_elapsed) => {
+                self.in_doubt = Some(update);
+                return Attempt::Failed(StoreError::Unavailable(why));
+            }
+        };
+        match row {
+            Some(row) if row.counter == self.lease.counter && row.owner == self.lease.owner => {
+                // Not written, or not yet: it may still arrive, so it stays in doubt.
+                self.in_doubt = Some(update);
+                Attempt::Failed(StoreError::Unavailable(why))
+            }
+            row => self.on_condition_failed(&update, row, sent),
+        }
+    }
+}
+
+fn as_checkpoint_error(key: &LeaseKey, error: &StoreError) -> CheckpointError {
+    let name = match error {
+        StoreError::Throttled(_) => CheckpointErrorName::Throttling,
+        StoreError::TableMissing(_) => CheckpointErrorName::InvalidState,
+        StoreError::Denied(_) | StoreError::Unavailable(_) | StoreError::Fatal(_) => {
+            CheckpointErrorName::Dependency
+        }
+    };
+    CheckpointError::new(name, format!("checkpoint of lease {key}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;
