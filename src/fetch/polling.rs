@@ -70,7 +70,7 @@ pub enum Fetched {
 #[derive(Debug)]
 pub struct Fetcher {
     batches: mpsc::UnboundedReceiver<Fetched>,
-    _task: TaskGroup,
+    _task: TaskGroup<()>,
 }
 
 impl Fetcher {

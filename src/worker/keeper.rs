@@ -19,7 +19,7 @@ use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::time::Moment;
-use crate::os::tasks::{Spawned, Spawner};
+use crate::os::tasks::{OwnedTask, Spawner};
 use crate::os::time::within;
 use crate::ports::{Clock, Entropy, LeaseStore, StoreError, Written};
 
@@ -93,7 +93,7 @@ pub struct LeaseHandle {
     key: LeaseKey,
     state: watch::Receiver<LeaseState>,
     commands: mpsc::Sender<Command>,
-    _task: Arc<Spawned>,
+    _task: Arc<OwnedTask<()>>,
 }
 
 impl std::fmt::Debug for Command {
@@ -462,6 +462,3 @@ fn as_checkpoint_error(key: &LeaseKey, error: &StoreError) -> CheckpointError {
     };
     CheckpointError::new(name, format!("checkpoint of lease {key}: {error}"))
 }
-
-#[cfg(test)]
-mod tests;

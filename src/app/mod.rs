@@ -1,0 +1,188 @@
+//! The composition root: configuration → adapters → worker; order of start and stop; exit code.
+//! The only place that knows everything.
+
+mod settings;
+mod wiring;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::app::wiring::Wiring;
+use crate::child::command;
+use crate::config::DaemonConfig;
+use crate::core::ids::WorkerId;
+use crate::os::environment::Environment;
+use crate::os::guardian::Guardian;
+use crate::os::lock::WorkerIdLock;
+use crate::os::signals::{Received, Signals, StopSignal};
+use crate::os::tasks::TaskGroup;
+use crate::os::{limits, tasks};
+use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
+use crate::worker::startup::{Patience, check_stream, open_table};
+
+/// Runs the daemon to its end; gives the exit code (`decisions.md`): 0 after a graceful stop, 1 when
+/// it cannot start or go on, 128 + signal when a stop had to be cut short.
+pub fn run(config: &DaemonConfig, environment: &Environment) -> ExitCode {
+    limits::raise_open_files();
+    match start(config, environment) {
+        Ok(code) => code,
+        Err(message) => {
+            error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &DaemonConfig, environment: &Environment) -> Result<ExitCode, String> {
+    // Before any call to AWS: a wrong executable should not be found out by a shard.
+    let executable = command::resolve(&config.child.argv, environment)
+        .map_err(|error| format!("executableName = {}: {error}", config.child.executable))?;
+    let lock = WorkerIdLock::take(
+        environment,
+        config.identity.worker_id.as_deref(),
+        &config.identity.application_name,
+    )
+    .map_err(|error| error.to_string())?;
+    let me = WorkerId::new(lock.worker_id());
+    info!("Using workerId: {me}");
+    info!(
+        "Running {} to process stream {} with executable {} ({})",
+        config.identity.application_name,
+        config.identity.stream.name,
+        config.child.executable,
+        executable.display()
+    );
+    let guardian = Guardian::start().map_err(|error| {
+        format!("cannot start the process that ends children when the daemon is killed: {error}")
+    })?;
+    let runtime = tasks::main_runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let code = runtime.block_on(work(config, environment, &me, &lock, Arc::new(guardian)));
+    // Blocking reads of STDIN (`--local-input -`) must not hold the process back.
+    runtime.shutdown_background();
+    code
+}
+
+async fn work(
+    config: &DaemonConfig,
+    environment: &Environment,
+    me: &WorkerId,
+    lock: &WorkerIdLock,
+    guardian: Arc<Guardian>,
+) -> Result<ExitCode, String> {
+    let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let (stop, stop_view) = watch::channel(StopRequest::Run);
+    let mut worker = TaskGroup::new();
+    let mut helpers = TaskGroup::new();
+    let Wiring {
+        ports,
+        _renewals,
+    } = tokio::select! {
+        wiring = wiring::wire(config, environment, me, guardian, &mut helpers) => wiring?,
+        signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
+    };
+    let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
+    let ready = async {
+        let stream = check_stream(&*ports.consumer.fetcher.stream, Patience::new(clock, entropy));
+        let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy));
+        tokio::try_join!(stream, table).map_err(|error| error.to_string())
+    };
+    tokio::select! {
+        ready = ready => ready.map(drop)?,
+        signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
+    }
+    let (coordinator, held) = Coordinator::new(
+        me.clone(),
+        ports.clone(),
+        settings::leases(config),
+        settings::consumers(config),
+        lock.former_holder_is_dead(),
+        Grace::of(config.child.grace()),
+        stop_view,
+    );
+    worker.spawn(coordinator.run());
+    supervise(&mut worker, &mut signals, &stop, &held).await
+}
+
+async fn next_stop(signals: &mut Signals) -> StopSignal {
+    loop {
+        match signals.next().await {
+            Received::Stop(signal) => return signal,
+            Received::DumpState => info!("starting"),
+        }
+    }
+}
+
+fn stopped_early(signal: StopSignal) -> ExitCode {
+    info!("{} before the worker started: nothing to give up", signal.name());
+    ExitCode::SUCCESS
+}
+
+/// Waits for the worker's end and hands signals on.
+async fn supervise(
+    worker: &mut TaskGroup<WorkerEnd>,
+    signals: &mut Signals,
+    stop: &watch::Sender<StopRequest>,
+    held: &watch::Receiver<Vec<HeldStatus>>,
+) -> Result<ExitCode, String> {
+    let mut first: Option<StopSignal> = None;
+    let mut second = false;
+    loop {
+        tokio::select! {
+            end = worker.join_next() => {
+                let end = match end {
+                    Some(Ok(end)) => end,
+                    Some(Err(failure)) => return Err(format!("the worker failed: {failure}")),
+                    None => return Err("the worker is gone".to_owned()),
+                };
+                return Ok(exit_code(&end, first, second));
+            }
+            received = signals.next() => match received {
+                Received::DumpState => print_state(&held.borrow()),
+                Received::Stop(signal) if first.is_none() => {
+                    info!("Process terminated, will initiate shutdown. ({}; a second signal stops at once)", signal.name());
+                    first = Some(signal);
+                    stop.send_replace(StopRequest::Graceful);
+                }
+                Received::Stop(signal) => {
+                    warn!("{} again: children are killed, leases released", signal.name());
+                    second = true;
+                    stop.send_replace(StopRequest::AtOnce);
+                }
+            }
+        }
+    }
+}
+
+fn exit_code(end: &WorkerEnd, signal: Option<StopSignal>, second: bool) -> ExitCode {
+    match (end, signal) {
+        (WorkerEnd::Stopped, Some(signal)) if second => ExitCode::from(128 + signal.number()),
+        (WorkerEnd::Stopped, _) => {
+            info!("Process shutdown is complete.");
+            ExitCode::SUCCESS
+        }
+        (WorkerEnd::Cut, Some(signal)) => ExitCode::from(128 + signal.number()),
+        (WorkerEnd::Cut | WorkerEnd::ChildFailed(_) | WorkerEnd::Failed(_), _) => ExitCode::FAILURE,
+    }
+}
+
+/// SIGQUIT: what every shard is doing, on the log.
+fn print_state(held: &[HeldStatus]) {
+    info!("{} leases held", held.len());
+    for lease in held {
+        match &lease.consumer {
+            Some(consumer) => info!(
+                shard = %lease.key.shard_id(),
+                pid = consumer.pid,
+                records = consumer.records,
+                checkpoint = %consumer.checkpoint,
+                millis_behind_latest = consumer.millis_behind_latest,
+                failures = consumer.failures,
+                "{}", consumer.state
+            ),
+            None => info!(shard = %lease.key.shard_id(), "finished, waiting for its child shards to progress"),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! From the configuration's words to the settings of the parts.
+
+use std::time::Duration;
+
+use multilang_protocol::{Dialect, DialectSetting};
+
+use crate::config::{ChildFailurePolicy, DaemonConfig, KplRangeFilter, MultilangProtocol};
+use crate::core::aggregate::RangeFilter;
+use crate::core::assignment::taker::Limits;
+use crate::core::consumer::FailurePolicy;
+use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
+use crate::worker::consumer::ConsumerSettings;
+use crate::worker::coordinator::LeaseSettings;
+
+/// Leases.
+pub fn leases(config: &DaemonConfig) -> LeaseSettings {
+    let leases = &config.leases;
+    LeaseSettings {
+        failover: leases.failover_time.max(Duration::from_millis(300)),
+        limits: Limits {
+            max_leases: leases.max_leases_for_worker as usize,
+            max_steals: leases.max_leases_to_steal as usize,
+            very_old_first: leases.priority_assignment,
+        },
+        initial_position: config.retrieval.initial_position,
+        ignore_unexpected_children: leases.ignore_unexpected_child_shards,
+        clean_up: leases.cleanup_on_completion,
+    }
+}
+
+/// Shard consumers.
+pub fn consumers(config: &DaemonConfig) -> ConsumerSettings {
+    let retrieval = &config.retrieval;
+    let threshold = retrieval.polling.reduced_tps_threshold.unwrap_or_default();
+    ConsumerSettings {
+        failure_policy: match config.child.failure_policy {
+            ChildFailurePolicy::Restart => FailurePolicy::RESTART,
+            ChildFailurePolicy::Exit => FailurePolicy::Exit,
+        },
+        fetch: FetchSettings {
+            max_records: retrieval.polling.max_records,
+            pace: PaceSettings {
+                idle: retrieval.polling.idle_time_between_reads,
+                reduced_tps_threshold: i64::try_from(threshold.as_millis()).unwrap_or(i64::MAX),
+            },
+            prefetch: Prefetch {
+                batches: retrieval.prefetch.max_batches as usize,
+                records: retrieval.prefetch.max_records as usize,
+                bytes: usize::try_from(retrieval.prefetch.max_bytes).unwrap_or(usize::MAX),
+            },
+            deliver_empty: config.child.call_with_empty_records,
+            initial_position: retrieval.initial_position,
+        },
+        range_filter: match retrieval.kpl_range_filter {
+            KplRangeFilter::Whole => RangeFilter::Whole,
+            KplRangeFilter::Record => RangeFilter::Record,
+            KplRangeFilter::Off => RangeFilter::Off,
+        },
+        parent_poll: config.coordinator.parent_shard_poll_interval,
+    }
+}
+
+/// The dialect spoken with children.
+pub fn dialect(config: &DaemonConfig) -> DialectSetting {
+    match config.child.protocol {
+        MultilangProtocol::Auto => DialectSetting::Auto,
+        MultilangProtocol::P0 => DialectSetting::Fixed(Dialect::P0),
+        MultilangProtocol::P1 => DialectSetting::Fixed(Dialect::P1),
+        MultilangProtocol::P2 => DialectSetting::Fixed(Dialect::P2),
+    }
+}

@@ -1,0 +1,276 @@
+//! Adapters for the worker: AWS or the embedded services, children, clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use crate::app::settings;
+use crate::aws::clients::{self, Access, ClientSettings};
+use crate::aws::credentials::{self, CredentialsContext};
+use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
+use crate::aws::http::{HttpSettings, pooled_client};
+use crate::aws::kinesis::{KinesisStream, StreamRef};
+use crate::child::{ChildFactory, ChildSettings};
+use crate::config::credentials::ProviderChain;
+use crate::config::{DaemonConfig, ServiceEndpoint};
+use crate::core::ids::WorkerId;
+use crate::fetch::{Budget, FetcherPorts};
+use crate::os::clock::SystemClock;
+use crate::os::entropy::SystemEntropy;
+use crate::os::environment::Environment;
+use crate::os::guardian::Guardian;
+use crate::os::tasks::{RuntimeThread, TaskGroup};
+use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::worker::consumer::ConsumerPorts;
+use crate::worker::coordinator::CoordinatorPorts;
+use crate::worker::keeper::KeeperPorts;
+
+/// The longest a call of the coordinator to DynamoDB may take.
+const COORDINATOR_CALL: Duration = Duration::from_secs(10);
+/// The longest that connecting may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// The longest that getting credentials may take.
+const CREDENTIALS: Duration = Duration::from_secs(10);
+
+/// Everything the worker needs.
+pub struct Wiring {
+    /// The ports.
+    pub ports: CoordinatorPorts,
+    /// The renewal thread, which ends with this.
+    pub _renewals: RuntimeThread,
+}
+
+/// Where the services are.
+enum Place {
+    Aws,
+    #[cfg(feature = "local")]
+    Embedded(Arc<crate::local::LocalAws>),
+}
+
+/// Builds the adapters. `helpers` gets what runs beside the worker: the feed of `--local`.
+///
+/// # Errors
+/// One sentence: no region, certificates that cannot be read, no thread.
+pub async fn wire(
+    config: &DaemonConfig,
+    environment: &Environment,
+    me: &WorkerId,
+    guardian: Arc<Guardian>,
+    helpers: &mut TaskGroup<()>,
+) -> Result<Wiring, String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    let place = place(config, &clock, helpers)?;
+    let renewals = RuntimeThread::start("lease-renewal").map_err(|error| error.to_string())?;
+
+    let failover = settings::leases(config).failover;
+    let main = Connections::new(&place, config, environment).await?;
+    let (stream, store) = tokio::try_join!(
+        main.stream(config),
+        main.store(config, COORDINATOR_CALL.min(failover.max(Duration::from_secs(2))), &clock)
+    )?;
+    // Connections belong to the runtime that made them, so renewals have their own.
+    let own = Connections::new(&place, config, environment).await?;
+    let renewal_store = own.store(config, failover / 3, &clock).await?;
+
+    let processors = ChildFactory::new(
+        ChildSettings {
+            argv: config.child.argv.clone(),
+            message_timeout: config.child.message_timeout,
+            dialect: settings::dialect(config),
+            stream_name: config.identity.stream.name.clone(),
+            application_name: config.identity.application_name.clone(),
+            worker_id: me.clone(),
+        },
+        Arc::clone(&clock),
+        guardian,
+    );
+    let budget = usize::try_from(config.retrieval.prefetch.budget_bytes).unwrap_or(usize::MAX);
+    Ok(Wiring {
+        ports: CoordinatorPorts {
+            keeper: KeeperPorts {
+                store: renewal_store,
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                spawner: renewals.spawner(),
+            },
+            consumer: ConsumerPorts {
+                store,
+                processors: Arc::new(processors),
+                fetcher: FetcherPorts {
+                    stream,
+                    clock,
+                    entropy,
+                    budget: Budget::new(budget),
+                },
+            },
+        },
+        _renewals: renewals,
+    })
+}
+
+#[cfg(not(feature = "local"))]
+fn place(config: &DaemonConfig, _: &Arc<dyn Clock>, _: &mut TaskGroup<()>) -> Result<Place, String> {
+    if config.local.enabled {
+        return Err("this build of kcl-daemon has no embedded services (feature 'local')".to_owned());
+    }
+    Ok(Place::Aws)
+}
+
+#[cfg(feature = "local")]
+fn place(config: &DaemonConfig, clock: &Arc<dyn Clock>, helpers: &mut TaskGroup<()>) -> Result<Place, String> {
+    use crate::local::{Feed, LocalAws, create_stream, feed};
+    use tracing::{error, info};
+
+    let settings = &config.local;
+    if !settings.enabled {
+        return Ok(Place::Aws);
+    }
+    let local = LocalAws::new(crate::local::kinesis::Options::default(), Arc::clone(clock))
+        .map_err(|error| error.to_string())?;
+    let local = Arc::new(local);
+    let stream = config.identity.stream.name.clone();
+    create_stream(&local, &stream, settings.shards).map_err(|error| error.to_string())?;
+    info!("--local: an embedded Kinesis with the stream '{stream}' ({} shards) and an embedded DynamoDB; \
+           both are gone when the daemon ends", settings.shards);
+    let source = match (&settings.input, settings.generate) {
+        (Some(name), _) if name == "-" => Some(Feed::Stdin),
+        (Some(name), _) => Some(Feed::File(name.into())),
+        (None, Some(rate)) if rate > 0.0 => Some(Feed::Generate(rate)),
+        (None, _) => None,
+    };
+    match &source {
+        Some(Feed::Generate(rate)) => info!("--local: making up {rate} records a second"),
+        Some(Feed::Stdin) => info!("--local: each line of STDIN becomes a record"),
+        Some(Feed::File(path)) => info!("--local: each line of {} becomes a record", path.display()),
+        None => info!("--local: the stream stays empty (--local-generate RATE or --local-input FILE fills it)"),
+    }
+    if let Some(source) = source {
+        let (local, clock) = (Arc::clone(&local), Arc::clone(clock));
+        helpers.spawn(async move {
+            if let Err(problem) = feed(local, clock, stream, source).await {
+                error!("--local: {problem}");
+            }
+        });
+    }
+    Ok(Place::Embedded(local))
+}
+
+/// What the clients of one runtime share.
+struct Connections {
+    kinesis: Access,
+    dynamodb: Access,
+    embedded: bool,
+}
+
+impl Connections {
+    async fn new(place: &Place, config: &DaemonConfig, environment: &Environment) -> Result<Self, String> {
+        match place {
+            #[cfg(feature = "local")]
+            Place::Embedded(local) => {
+                let access = Access::new(
+                    crate::local::http_client(local),
+                    credentials::fixed("local", "local"),
+                    CREDENTIALS,
+                );
+                Ok(Self {
+                    kinesis: access.clone(),
+                    dynamodb: access,
+                    embedded: true,
+                })
+            }
+            Place::Aws => {
+                let variable = |name: &str| environment.get(name).map(str::to_owned);
+                let http = pooled_client(&HttpSettings::from_environment(CONNECT, variable))
+                    .map_err(|error| error.to_string())?;
+                let chains = &config.credentials;
+                let region = config.endpoints.kinesis.region.clone();
+                let kinesis = access(&chains.kinesis, &http, region.clone(), environment).await;
+                let dynamodb = if chains.dynamodb == chains.kinesis {
+                    kinesis.clone()
+                } else {
+                    access(&chains.dynamodb, &http, region, environment).await
+                };
+                Ok(Self {
+                    kinesis,
+                    dynamodb,
+                    embedded: false,
+                })
+            }
+        }
+    }
+
+    fn settings(&self, endpoint: &ServiceEndpoint, call_timeout: Duration) -> ClientSettings {
+        if self.embedded {
+            return ClientSettings {
+                region: Some("us-east-1".to_owned()),
+                endpoint: Some("http://embedded.localhost".to_owned()),
+                fips: Some(false),
+                dual_stack: Some(false),
+                call_timeout,
+            };
+        }
+        ClientSettings {
+            region: endpoint.region.clone(),
+            endpoint: endpoint.endpoint.clone(),
+            fips: endpoint.fips,
+            dual_stack: endpoint.dualstack,
+            call_timeout,
+        }
+    }
+
+    async fn stream(&self, config: &DaemonConfig) -> Result<Arc<dyn Stream>, String> {
+        let settings = self.settings(&config.endpoints.kinesis, config.retrieval.request_timeout);
+        let client = clients::kinesis(&settings, &self.kinesis)
+            .await
+            .map_err(|error| format!("Kinesis: {error}"))?;
+        let stream = &config.identity.stream;
+        let name = stream.name.clone();
+        let reference = match &stream.arn {
+            Some(arn) if !self.embedded => StreamRef::Arn {
+                arn: arn.to_string(),
+                name,
+            },
+            _ => StreamRef::Name(name),
+        };
+        Ok(Arc::new(KinesisStream::new(client, reference)))
+    }
+
+    async fn store(
+        &self,
+        config: &DaemonConfig,
+        call_timeout: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn LeaseStore>, String> {
+        let settings = self.settings(&config.endpoints.dynamodb, call_timeout);
+        let client = clients::dynamodb(&settings, &self.dynamodb)
+            .await
+            .map_err(|error| format!("DynamoDB: {error}"))?;
+        let table = TableSettings {
+            name: config.identity.lease_table.clone(),
+            legacy_coordinator: config.coordinator_state_table.name.clone(),
+            deletion_protection: config.leases.deletion_protection,
+            point_in_time_recovery: config.leases.point_in_time_recovery,
+        };
+        Ok(Arc::new(DynamoDbLeaseStore::new(client, table, Arc::clone(clock))))
+    }
+}
+
+async fn access(
+    chain: &ProviderChain,
+    http: &SharedHttpClient,
+    region: Option<String>,
+    environment: &Environment,
+) -> Access {
+    let context = CredentialsContext {
+        http: http.clone(),
+        region,
+        environment: environment
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        system_properties: std::collections::HashMap::new(),
+    };
+    Access::new(http.clone(), credentials::build(chain, &context).await, CREDENTIALS)
+}

@@ -1,0 +1,27 @@
+//! AWS: the only place that knows the SDK's types.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`http`] | one connection pool per runtime: proxies, certificates, broken connections |
+//! | [`credentials`] | the configured providers, made real |
+//! | [`clients`] | settings of one service → its client |
+//! | [`errors`] | what went wrong in a call → what to do about it, and a sentence |
+//! | [`item`] | a row of the lease table ↔ a lease |
+//! | [`expression`] | a write on a lease → DynamoDB's expressions |
+//! | [`dynamodb`] | the lease table: [`crate::ports::LeaseStore`] |
+//! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//!
+//! Nobody in here decides anything about leases or shards: answers are turned into plain data and
+//! failures are sorted by what a caller can do about them.
+
+pub mod clients;
+pub mod credentials;
+pub mod dynamodb;
+pub mod errors;
+pub mod expression;
+pub mod http;
+pub mod item;
+pub mod kinesis;
+
+#[cfg(test)]
+pub(crate) mod testing;

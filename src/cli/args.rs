@@ -1,0 +1,119 @@
+//! What may be said on the command line; the help text is documentation.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Drop-in replacement for the Java MultiLangDaemon of the Kinesis Client Library.
+///
+/// Reads a Kinesis stream, shares its shards with the other workers of the application through a
+/// DynamoDB table, and gives each shard's records to a child process that speaks the KCL protocol on
+/// STDIN and STDOUT: the processors you have for the Java daemon run unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "kcl-daemon", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Args {
+    /// What to do; without a command: run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon (the default)
+    Run(RunArgs),
+    /// The embedded Kinesis and DynamoDB
+    #[cfg(feature = "local")]
+    #[command(subcommand)]
+    Local(LocalCommand),
+}
+
+/// How to run the daemon.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub struct RunArgs {
+    /// The properties file, as for the Java daemon
+    #[arg(short = 'p', long = "properties", visible_alias = "properties-file", value_name = "FILE")]
+    pub properties: Option<PathBuf>,
+
+    /// The properties file, given without -p
+    #[arg(value_name = "FILE")]
+    pub positional: Option<PathBuf>,
+
+    /// Set a property, stronger than the file; may be repeated
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub define: Vec<String>,
+
+    /// Run on an embedded Kinesis and DynamoDB: no AWS, no credentials, nothing to install
+    #[arg(long)]
+    pub local: bool,
+
+    /// With --local: shards of the stream that is created [default: 2]
+    #[arg(long, value_name = "N", requires = "local")]
+    pub local_shards: Option<u32>,
+
+    /// With --local: make up so many records a second
+    #[arg(long, value_name = "RATE", requires = "local", conflicts_with = "local_input")]
+    pub local_generate: Option<f64>,
+
+    /// With --local: put each line of a file into the stream, '-' for STDIN
+    #[arg(long, value_name = "FILE", requires = "local")]
+    pub local_input: Option<String>,
+
+    /// Log level or filter, e.g. debug, or info,kcl_daemon::worker=debug [env: KCL_DAEMON_LOG] [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// Commands about the embedded services.
+#[cfg(feature = "local")]
+#[derive(Debug, Subcommand)]
+pub enum LocalCommand {
+    /// Serve them on a loopback port, for several daemons, other processes and SDKs
+    Serve {
+        /// The port; 0 takes a free one and prints it
+        #[arg(long, default_value_t = 4567)]
+        port: u16,
+        /// Create a stream of so many shards; may be repeated
+        #[arg(long = "stream", value_name = "NAME[:SHARDS]")]
+        streams: Vec<String>,
+        /// Enforce the service's limits per shard (1 MB/s written, 2 MB/s and 5 reads/s read)
+        #[arg(long)]
+        enforce_limits: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_forms_people_use() {
+        for line in [
+            "kcl-daemon --properties app.properties",
+            "kcl-daemon -p app.properties",
+            "kcl-daemon --properties-file app.properties",
+            "kcl-daemon app.properties",
+            "kcl-daemon run -p app.properties",
+            "kcl-daemon run app.properties",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            let run = match args.command {
+                Some(Command::Run(run)) => run,
+                None => args.run,
+                #[cfg(feature = "local")]
+                Some(Command::Local(_)) => panic!("{line}"),
+            };
+            let file = run.properties.or(run.positional);
+            assert_eq!(file, Some(PathBuf::from("app.properties")), "{line}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One worker id per daemon on a host, by lock files (decisions: "Worker id when `workerId` is absent").
+//!
+//! The first daemon of an application on a host is `<host>-<application>`, the second one
+//! `<host>-<application>-2`, and so on. A lock ends with its process, however that ends, so whoever
+//! holds one knows that the former holder of the name is dead.
+//!
+//! Lock files are never deleted: a file that is there already is what tells a new daemon that it
+//! has a predecessor.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// So many daemons of one application on one host are tried before giving up.
+const MOST_DAEMONS: u32 = 1000;
+
+/// Bytes of a name that go into the file name; file systems allow 255 in all.
+const LONGEST_NAME: usize = 180;
+
+/// Where lock files may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockPlaces {
+    /// `$XDG_RUNTIME_DIR`, where it is set.
+    pub runtime: Option<PathBuf>,
+    /// The directory for temporary files, shared by all users.
+    pub temporary: PathBuf,
+}
+
+/// No worker id could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// No place can be written to.
+    #[error("no lock file for the worker id can be made ({0}): set workerId in the properties, or XDG_RUNTIME_DIR to a directory that can be written to")]
+    NoPlace(String),
+    /// All names are taken.
+    #[error("{0} daemons of this application run on this host already: set workerId in the properties")]
+    TooMany(u32),
+}
+
+/// A worker id that no other daemon on this host has, while this value lives.
+#[derive(Debug)]
+pub struct WorkerIdLock {
+    /// Keeps the lock.
+    _file: File,
+    worker_id: String,
+    path: PathBuf,
+    had_predecessor: bool,
+}
+
+impl WorkerIdLock {
+    /// Takes the first free name of `<host>-<application>`, `-2`, `-3` …
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn acquire(
+        places: &LockPlaces,
+        host: &str,
+        application: &str,
+    ) -> Result<Self, LockError> {
+        let base = format!("{host}-{application}");
+        let mut refusals = Vec::new();
+        let user = rustix::process::geteuid().as_raw();
+        let private = places.temporary.join(format!("kcl-daemon-{user}"));
+        let runtime = places.runtime.iter().filter(|path| path.is_absolute());
+        for directory in runtime.chain([&places.temporary, &private]) {
+            // The last one belongs to this user alone, for hosts on which the shared one refuses.
+            let usable = match *directory == private {
+                true => make_private(directory),
+                false => Ok(()),
+            };
+            match usable.and_then(|()| acquire_in(directory, &base)) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => return Err(LockError::TooMany(MOST_DAEMONS)),
+                Err(error) => refusals.push(format!("{}: {error}", directory.display())),
+            }
+        }
+        Err(LockError::NoPlace(refusals.join("; ")))
+    }
+
+    /// The worker id.
+    #[must_use]
+    pub fn worker_id(&self) -> &str {
+        &self.worker_id
+    }
+
+    /// Whether the file was there before: a daemon of this name ran on this host, and as the lock
+    /// was free it is dead. Its leases can be resumed at once.
+    #[must_use]
+    pub const fn had_predecessor(&self) -> bool {
+        self.had_predecessor
+    }
+
+    /// The lock file; it holds the process id of the daemon as text.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// `None` when all names are taken.
+fn acquire_in(directory: &Path, base: &str) -> io::Result<Option<WorkerIdLock>> {
+    for number in 1..=MOST_DAEMONS {
+        let worker_id = match number {
+            1 => base.to_owned(),
+            _ => format!("{base}-{number}"),
+        };
+        let path = directory.join(format!("kcl-daemon-{}.lock", escaped(&worker_id)));
+        if let Some((file, had_predecessor)) = try_take(&path)? {
+            return Ok(Some(WorkerIdLock {
+                _file: file,
+                worker_id,
+                path,
+                had_predecessor,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// A directory in a shared place, of which somebody else may have made one of this name.
+fn make_private(directory: &Path) -> io::Result<()> {
+    match std::fs::create_dir(directory) {
+        Ok(()) => std::fs::set_permissions(directory, Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = std::fs::symlink_metadata(directory)?;
+            let own = found.uid() == rustix::process::geteuid().as_raw();
+            if found.is_dir() && own && found.mode() & 0o022 == 0 {
+                return Ok(());
+            }
+            Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is not a directory of this user alone",
+            ))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes this lock and says whether the file was there before; `None` when somebody holds it.
+fn try_take(path: &Path) -> io::Result<Option<(File, bool)>> {
+    loop {
+        let (mut file, existed) = open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if !is_still_at(&file, path) {
+            // A clean-up of temporary files deleted it between opening and locking.
+            continue;
+        }
+        // A file that was just made by a daemon which lost the race for its lock is empty, and the
+        // winner writes its id first thing: an empty file has had no holder.
+        let existed = existed && file.read(&mut [0]).is_ok_and(|bytes| bytes > 0);
+        // For people who look; a file of another user's cannot be written to, and need not.
+        let _ = write_pid(&mut file);
+        return Ok(Some((file, existed)));
+    }
+}
+
+/// Opens the lock file, made if it is missing, and says whether it was there.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    // Never through a link, never waiting on a FIFO: the place may be shared with strangers.
+    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    loop {
+        // Without O_CREAT: Linux refuses that for another user's file in a shared directory.
+        let opened = match options.clone().write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
+            other => other,
+        };
+        match opened {
+            Ok(file) if file.metadata()?.is_file() => return Ok((file, true)),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{} is not a file", path.display()),
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match options.clone().write(true).create_new(true).mode(0o666).open(path) {
+            Ok(file) => {
+                // Other users need to see whether it is locked, whatever the umask.
+                let _ = file.set_permissions(Permissions::from_mode(0o644));
+                return Ok((file, false));
+            }
+            // Another daemon made it in this moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_still_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(held), Ok(found)) => held.ino() == found.ino() && held.dev() == found.dev(),
+        _ => false,
+    }
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// The name as part of a file name: letters, digits, `.`, `_` and `-` stay, other bytes become
+/// `%XX`. A long name is cut and told apart by a checksum of the whole.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if out.len() > LONGEST_NAME {
+        out.truncate(LONGEST_NAME);
+        out.push_str(&format!("~{:016x}", fnv1a(name.as_bytes())));
+    }
+    out
+}
+
+/// FNV-1a: the same on every version and machine, unlike the standard library's hashers.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests;

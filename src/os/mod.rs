@@ -1,0 +1,26 @@
+//! Ambient effects: time, chance, tasks, environment, signals, limits, lock files and processes.
+//!
+//! They live here and nowhere else (`clippy.toml` says which calls those are); the rest of the
+//! daemon is given what it needs as values and through `ports`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`clock`], [`time`], [`entropy`] | the real clock, bounded waits, randomness |
+//! | [`tasks`] | tasks with an owner, runtime threads |
+//! | [`environment`], [`limits`], [`signals`] | what the process was given, and what it is told |
+//! | [`lock`] | one worker id per daemon on a host |
+//! | [`process`] | child processes in groups of their own: start, watch, kill, reap |
+//! | [`guardian`] | a small process that kills the groups when the daemon dies |
+//! | [`reaper`] | as pid 1: adopted orphans |
+
+pub mod clock;
+pub mod entropy;
+pub mod environment;
+pub mod guardian;
+pub mod limits;
+pub mod lock;
+pub mod process;
+pub mod reaper;
+pub mod signals;
+pub mod tasks;
+pub mod time;

@@ -1,0 +1,232 @@
+//! The auditor: sees that every part of the hash space has a lease (`leases.md` E.1, E.3).
+//!
+//! One worker does it for all, by the election every KCL 2.x worker computes. An empty table is
+//! filled by whoever comes first. A hole is repaired after it was seen three times in a row, two
+//! minutes apart, as Java does; a worker that is alone repairs it at its start.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use crate::core::hash_range::HashRange;
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::leader::elect;
+use crate::core::lease::Lease;
+use crate::core::shard_sync::{Finding, audit};
+use crate::core::time::Moment;
+use crate::ports::{LeaseStore, Stream};
+use crate::worker::coordinator::LeaseSettings;
+use crate::worker::startup::{SyncError, fill_hash_ranges, sync};
+
+/// Java's `leasesRecoveryAuditorExecutionFrequencyMillis`.
+const EVERY: Duration = Duration::from_secs(120);
+/// Java's `leasesRecoveryAuditorInconsistencyConfidenceThreshold`.
+const CONFIDENT_AFTER: u32 = 3;
+/// Pause after a sync of an empty table that created nothing.
+const EMPTY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What an audit has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audit {
+    /// Create what is missing.
+    Sync,
+    /// Look up the hash ranges of these leases.
+    FillRanges(Vec<LeaseKey>),
+}
+
+/// When to audit, and what was seen so far.
+#[derive(Debug)]
+pub struct Auditor {
+    next: Moment,
+    first: bool,
+    running: bool,
+    hole: Option<(HashRange, u32)>,
+}
+
+impl Auditor {
+    /// An auditor whose first audit is due.
+    #[must_use]
+    pub fn new(now: Moment) -> Self {
+        Self {
+            next: now,
+            first: true,
+            running: false,
+            hole: None,
+        }
+    }
+
+    /// What to do after a scan that gave `table`, if anything.
+    pub fn due(
+        &mut self,
+        table: &[Lease],
+        me: &WorkerId,
+        has_peers: bool,
+        now: Moment,
+    ) -> Option<Audit> {
+        if self.running || now < self.next {
+            return None;
+        }
+        let finding = audit(table);
+        let leader = elect(table).is_none_or(|leader| leader == *me);
+        let first = std::mem::replace(&mut self.first, false);
+        self.next = now + EVERY;
+        let due = match finding {
+            Finding::NoLeases => {
+                self.next = now + EMPTY_AGAIN;
+                Some(Audit::Sync)
+            }
+            _ if !leader => None,
+            Finding::Covered => {
+                self.hole = None;
+                None
+            }
+            Finding::UnknownRanges(keys) => {
+                // The next look tells whether there is a hole.
+                self.next = now;
+                Some(Audit::FillRanges(keys))
+            }
+            Finding::Hole(hole) => self.confirm(hole, first && !has_peers).then_some(Audit::Sync),
+        };
+        self.running = due.is_some();
+        due
+    }
+
+    fn confirm(&mut self, hole: HashRange, at_once: bool) -> bool {
+        let seen = match self.hole {
+            Some((before, seen)) if before == hole => seen + 1,
+            _ => 1,
+        };
+        self.hole = Some((hole, seen));
+        info!(
+            "no unfinished lease covers the hash keys {} to {} (seen {seen} times)",
+            hole.start, hole.end
+        );
+        at_once || seen >= CONFIDENT_AFTER
+    }
+
+    /// The audit that was due is over.
+    pub fn done(&mut self) {
+        self.running = false;
+    }
+}
+
+impl Audit {
+    /// Does it; gives how many leases are new.
+    pub async fn run(
+        self,
+        stream: &dyn Stream,
+        store: &dyn LeaseStore,
+        leases: &[Lease],
+        settings: LeaseSettings,
+    ) -> usize {
+        let result: Result<usize, SyncError> = match self {
+            Self::Sync => {
+                sync(
+                    stream,
+                    store,
+                    leases,
+                    settings.initial_position,
+                    settings.ignore_unexpected_children,
+                )
+                .await
+            }
+            Self::FillRanges(unknown) => fill_hash_ranges(stream, store, leases, &unknown)
+                .await
+                .map(|()| 0),
+        };
+        match result {
+            Ok(created) => {
+                debug!(created, "shard sync done");
+                created
+            }
+            Err(error) => {
+                warn!("shard sync: {error}; trying again");
+                0
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sequence::{ExtendedSequenceNumber, Position};
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    fn lease(range: Option<HashRange>, owner: &str) -> Lease {
+        let mut lease = Lease::new(
+            LeaseKey::new("shardId-0"),
+            ExtendedSequenceNumber::sentinel(Position::Latest),
+            vec![],
+            range,
+        );
+        lease.owner = (!owner.is_empty()).then(|| WorkerId::new(owner));
+        lease
+    }
+
+    const HALF: HashRange = HashRange {
+        start: 0,
+        end: 1 << 127,
+    };
+
+    #[test]
+    fn an_empty_table_is_filled_by_anybody_at_once_and_again_soon() {
+        let mut auditor = Auditor::new(at(0));
+        let me = WorkerId::new("me");
+        assert_eq!(auditor.due(&[], &me, false, at(0)), Some(Audit::Sync));
+        assert_eq!(auditor.due(&[], &me, false, at(5)), None, "still running");
+        auditor.done();
+        assert_eq!(auditor.due(&[], &me, true, at(5)), Some(Audit::Sync));
+    }
+
+    #[test]
+    fn a_hole_is_repaired_when_it_was_seen_three_times() {
+        let table = [lease(Some(HALF), "me")];
+        let me = WorkerId::new("me");
+        let mut auditor = Auditor::new(at(0));
+        assert_eq!(auditor.due(&table, &me, true, at(0)), None);
+        assert_eq!(auditor.due(&table, &me, true, at(60)), None, "not due");
+        assert_eq!(auditor.due(&table, &me, true, at(120)), None);
+        // It closes and opens again: counted anew.
+        let whole = [lease(Some(HashRange::FULL), "me")];
+        assert_eq!(auditor.due(&whole, &me, true, at(240)), None);
+        assert_eq!(auditor.due(&table, &me, true, at(360)), None);
+        assert_eq!(auditor.due(&table, &me, true, at(480)), None);
+        assert_eq!(auditor.due(&table, &me, true, at(600)), Some(Audit::Sync));
+    }
+
+    #[test]
+    fn a_lonely_worker_repairs_a_hole_at_its_start() {
+        let table = [lease(Some(HALF), "")];
+        let mut auditor = Auditor::new(at(0));
+        assert_eq!(
+            auditor.due(&table, &WorkerId::new("me"), false, at(0)),
+            Some(Audit::Sync)
+        );
+    }
+
+    #[test]
+    fn only_the_elected_worker_audits() {
+        let table = [lease(Some(HALF), "other")];
+        let mut auditor = Auditor::new(at(0));
+        for turn in 0..5 {
+            assert_eq!(
+                auditor.due(&table, &WorkerId::new("me"), false, at(turn * 120)),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_ranges_are_looked_up() {
+        let table = [lease(None, "me")];
+        let mut auditor = Auditor::new(at(0));
+        assert_eq!(
+            auditor.due(&table, &WorkerId::new("me"), true, at(0)),
+            Some(Audit::FillRanges(vec![LeaseKey::new("shardId-0")]))
+        );
+    }
+}

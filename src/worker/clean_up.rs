@@ -1,0 +1,150 @@
+//! Deleting the leases of finished shards (`leases.md` E.6, I.27), a few calls at a time.
+
+use std::collections::HashMap;
+
+use tracing::{debug, warn};
+
+use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::lease::{Lease, LeaseDeletion};
+use crate::core::shard_sync::{CleanUp, child_leases, children_of, clean_up};
+use crate::core::stream::ShardFilter;
+use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::worker::family::create_child_leases;
+
+/// What one round does, and in the end what it did.
+#[derive(Debug, Default)]
+pub struct CleanUpRound {
+    delete: Vec<LeaseDeletion>,
+    /// Finished leases of which the children are not known, or one is missing.
+    unclear: Vec<Lease>,
+    deleted: Vec<LeaseKey>,
+}
+
+impl CleanUpRound {
+    /// What to do about the finished leases that this worker holds. With `may_ask`, the service may be
+    /// asked about those whose children are unclear.
+    #[must_use]
+    pub fn plan(finished: &[LeaseKey], table: &[Lease], may_ask: bool) -> Self {
+        let by_shard: HashMap<ShardId, &Lease> =
+            table.iter().map(|lease| (lease.shard_id(), lease)).collect();
+        let mut round = Self::default();
+        for lease in table.iter().filter(|lease| finished.contains(&lease.key)) {
+            match clean_up(lease, &by_shard) {
+                CleanUp::Delete(deletion) => round.delete.push(deletion),
+                CleanUp::Keep => {}
+                CleanUp::MissingChild(child) => {
+                    warn!(shard = %lease.shard_id(), "the lease of child shard {child} is missing");
+                    round.unclear.push(lease.clone());
+                }
+                CleanUp::AskService if may_ask => round.unclear.push(lease.clone()),
+                CleanUp::AskService => {}
+            }
+        }
+        round
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.delete.is_empty() && self.unclear.is_empty()
+    }
+
+    /// Whether the service will be asked.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        !self.unclear.is_empty()
+    }
+
+    /// The leases that this round deleted.
+    #[must_use]
+    pub fn deleted(&self) -> &[LeaseKey] {
+        &self.deleted
+    }
+
+    /// Does it. What fails is tried in a later round.
+    pub async fn run(
+        mut self,
+        store: &dyn LeaseStore,
+        stream: &dyn Stream,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Self {
+        if !self.unclear.is_empty() {
+            self.ask(store, stream, clock, entropy).await;
+        }
+        for deletion in std::mem::take(&mut self.delete) {
+            match store.delete(&deletion).await {
+                Ok(true) => self.deleted.push(deletion.key),
+                Ok(false) => debug!(lease = %deletion.key, "the finished lease changed meanwhile"),
+                Err(error) => debug!(lease = %deletion.key, "cannot delete the finished lease: {error}"),
+            }
+        }
+        self
+    }
+
+    async fn ask(
+        &mut self,
+        store: &dyn LeaseStore,
+        stream: &dyn Stream,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) {
+        let shards = match stream.list_shards(ShardFilter::All).await {
+            Ok(shards) if !shards.is_empty() => shards,
+            Ok(_) => return,
+            Err(error) => {
+                debug!("cannot ask for the children of finished shards: {error}");
+                return;
+            }
+        };
+        for lease in std::mem::take(&mut self.unclear) {
+            let id = lease.shard_id();
+            let children = children_of(&id, &shards);
+            if !children.is_empty() {
+                debug!(shard = %id, children = child_leases(&children).len(), "making sure that child leases exist");
+                create_child_leases(store, clock, entropy, &lease, &children).await;
+            } else if shards.iter().all(|shard| shard.id != id) {
+                // The service does not know the shard any more, nor any child of it.
+                self.delete.push(LeaseDeletion::of(&lease));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sequence::ExtendedSequenceNumber;
+
+    fn lease(id: &str, checkpoint: &str, children: &[&str]) -> Lease {
+        let mut lease = Lease::new(
+            LeaseKey::new(id),
+            ExtendedSequenceNumber::sentinel(checkpoint.parse().unwrap()),
+            vec![],
+            None,
+        );
+        lease.children = children.iter().map(ShardId::new).collect();
+        lease
+    }
+
+    #[test]
+    fn only_what_this_worker_holds_is_looked_at() {
+        let table = [
+            lease("a", "SHARD_END", &["c"]),
+            lease("b", "SHARD_END", &["c"]),
+            lease("c", "7", &[]),
+        ];
+        let round = CleanUpRound::plan(&[LeaseKey::new("a")], &table, true);
+        assert_eq!(round.delete, [LeaseDeletion::of(&table[0])]);
+        assert!(!round.asks());
+    }
+
+    #[test]
+    fn the_service_is_asked_about_unknown_children_only_when_allowed() {
+        let table = [lease("a", "SHARD_END", &[])];
+        assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &table, false).is_empty());
+        assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &table, true).asks());
+        let missing = [lease("a", "SHARD_END", &["c"])];
+        assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &missing, false).asks());
+    }
+}

@@ -1,0 +1,579 @@
+//! The driver of one shard consumer: feeds events into `core::consumer` and carries its actions out.
+//!
+//! One task per held lease. It owns the child and the fetcher, so that all three end together; what
+//! takes time (starting and ending a child, writing a checkpoint, creating leases) runs beside it and
+//! comes back as an event, so that every wait also waits for "stop" and for the loss of the lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use multilang_protocol::{
+    ActionKind, CheckpointPermission, CheckpointReply, CheckpointRequest, checkpoint_allowed,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::{debug, error, info, warn};
+
+use crate::core::aggregate::RangeFilter;
+use crate::core::checkpoint::CheckpointError;
+use crate::core::consumer::{Action, Asked, Consumer, Event, FailurePolicy, Outcome, Warning};
+use crate::core::hash_range::HashRange;
+use crate::core::ids::ShardId;
+use crate::core::lease::Lease;
+use crate::core::sequence::ExtendedSequenceNumber;
+use crate::fetch::{Anchor, Batch, EncodeSettings, FetchSettings, Fetched, Fetcher, FetcherPorts};
+use crate::os::tasks::TaskGroup;
+use crate::ports::{ChildExit, Ending, Heard, LeaseStore, Processor, ProcessorFactory, Task};
+use crate::worker::family::{create_child_leases, parents_finished};
+use crate::worker::keeper::{LeaseHandle, LeaseState};
+
+/// What a consumer is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// Stop gracefully: last checkpoint, release.
+    Stop,
+    /// Stop now: the child is killed, then the lease released.
+    StopNow,
+    /// A parent may have finished just now: look at once.
+    LookAtParents,
+}
+
+/// Everything a consumer works with.
+#[derive(Clone)]
+pub struct ConsumerPorts {
+    /// The lease table.
+    pub store: Arc<dyn LeaseStore>,
+    /// Starts children.
+    pub processors: Arc<dyn ProcessorFactory>,
+    /// Stream, clock, randomness, memory.
+    pub fetcher: FetcherPorts,
+}
+
+/// What the configuration says about consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// `childFailurePolicy`.
+    pub failure_policy: FailurePolicy,
+    /// Reading.
+    pub fetch: FetchSettings,
+    /// `kplRangeFilter`.
+    pub range_filter: RangeFilter,
+    /// `parentShardPollIntervalMillis` at most; looks come sooner.
+    pub parent_poll: Duration,
+}
+
+/// What a consumer is doing, for status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerStatus {
+    /// In KCL's words.
+    pub state: &'static str,
+    /// The child's process id.
+    pub pid: Option<u32>,
+    /// The last checkpoint in the table.
+    pub checkpoint: ExtendedSequenceNumber,
+    /// Records handed to the child since this worker holds the lease.
+    pub records: u64,
+    /// How far behind the tip the last batch ended, milliseconds.
+    pub millis_behind_latest: Option<i64>,
+    /// Failures of the child since its last checkpoint.
+    pub failures: u32,
+}
+
+/// A running consumer, as the coordinator sees it.
+#[derive(Debug)]
+pub struct ConsumerHandle {
+    mailbox: mpsc::UnboundedSender<Message>,
+    status: watch::Receiver<ConsumerStatus>,
+}
+
+impl ConsumerHandle {
+    /// Tells it something; it may be gone already.
+    pub fn tell(&self, message: Message) {
+        let _ = self.mailbox.send(message);
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> ConsumerStatus {
+        self.status.borrow().clone()
+    }
+}
+
+/// A checkpoint request whose reply is owed, and the child it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ticket {
+    child: u64,
+    request: CheckpointRequest,
+}
+
+type ConsumerEvent = Event<Batch, Ticket, ChildExit>;
+
+/// What a task beside the consumer came back with.
+enum Done {
+    ParentsFinished,
+    Woken,
+    Started(Result<Box<dyn Processor>, ChildExit>),
+    Written(Result<(), CheckpointError>),
+    ChildLeasesCreated,
+    Released,
+    ChildEnded(ChildExit),
+}
+
+/// The driver.
+pub struct ShardConsumer {
+    ports: ConsumerPorts,
+    settings: ConsumerSettings,
+    shard: ShardId,
+    lease: Lease,
+    handle: LeaseHandle,
+    lease_state: watch::Receiver<LeaseState>,
+    /// The lease's state will not change any more.
+    lease_settled: bool,
+    mailbox: mpsc::UnboundedReceiver<Message>,
+    status: watch::Sender<ConsumerStatus>,
+    machine: Consumer<Batch, Ticket>,
+    beside: TaskGroup<Done>,
+    parents_hint: Arc<Notify>,
+    processor: Option<Box<dyn Processor>>,
+    /// Counts the children of this consumer, so that a reply never reaches the wrong one.
+    child: u64,
+    /// What the present child was last asked.
+    asked: Option<ActionKind>,
+    /// The checkpoint the present child starts from.
+    start_from: ExtendedSequenceNumber,
+    fetcher: Option<Fetcher>,
+    anchor: Anchor,
+    /// Fetched while the lease was not fresh; delivered when it is.
+    waiting: Option<Fetched>,
+    /// With the child right now; holds its part of the memory budget until the answer.
+    in_flight: Option<Batch>,
+    /// Told to stop at once: a child that still starts is killed.
+    killing: bool,
+}
+
+impl ShardConsumer {
+    /// Starts a consumer for a lease that was just acquired. The future is its whole life; it gives
+    /// the outcome.
+    pub fn start(
+        ports: ConsumerPorts,
+        settings: ConsumerSettings,
+        lease: Lease,
+        handle: LeaseHandle,
+    ) -> (ConsumerHandle, impl Future<Output = Outcome> + Send) {
+        let (mailbox_sender, mailbox) = mpsc::unbounded_channel();
+        let machine = Consumer::new(lease.checkpoint.clone(), settings.failure_policy);
+        let (status, status_view) = watch::channel(ConsumerStatus {
+            state: machine.describe(),
+            pid: None,
+            checkpoint: lease.checkpoint.clone(),
+            records: 0,
+            millis_behind_latest: None,
+            failures: 0,
+        });
+        let consumer = Self {
+            shard: lease.shard_id(),
+            lease_state: handle.watch(),
+            lease_settled: false,
+            start_from: lease.checkpoint.clone(),
+            ports,
+            settings,
+            lease,
+            handle,
+            mailbox,
+            status,
+            machine,
+            beside: TaskGroup::new(),
+            parents_hint: Arc::default(),
+            processor: None,
+            child: 0,
+            asked: None,
+            fetcher: None,
+            anchor: Anchor::default(),
+            waiting: None,
+            in_flight: None,
+            killing: false,
+        };
+        let handle = ConsumerHandle {
+            mailbox: mailbox_sender,
+            status: status_view,
+        };
+        (handle, consumer.run())
+    }
+
+    async fn run(mut self) -> Outcome {
+        self.wait_for_parents();
+        loop {
+            for event in self.next_events().await {
+                if let Some(outcome) = self.handle_event(event) {
+                    self.publish();
+                    return self.wind_up(outcome).await;
+                }
+            }
+            self.publish();
+        }
+    }
+
+    /// Sees that nothing of this consumer outlives it.
+    async fn wind_up(&mut self, outcome: Outcome) -> Outcome {
+        self.fetcher = None;
+        if let Some(mut processor) = self.processor.take() {
+            processor.end(Ending::AtOnce).await;
+        }
+        outcome
+    }
+
+    /// Whether a batch may be delivered now (I.2). Asked again right before every delivery, because a
+    /// process that was stopped for a while wakes up with an old answer.
+    fn is_fresh(&self) -> bool {
+        match &*self.lease_state.borrow() {
+            LeaseState::Held { until } => self.ports.fetcher.clock.now() < *until,
+            LeaseState::Stale | LeaseState::Lost(_) | LeaseState::Released => false,
+        }
+    }
+
+    async fn next_events(&mut self) -> Vec<ConsumerEvent> {
+        let wants_batch = self.machine.wants_batch();
+        if wants_batch
+            && self.is_fresh()
+            && let Some(fetched) = self.waiting.take()
+        {
+            return vec![fetched_event(fetched)];
+        }
+        let may_fetch = wants_batch && self.waiting.is_none();
+        tokio::select! {
+            biased;
+            message = self.mailbox.recv() => match message {
+                Some(Message::Stop) => vec![Event::StopRequested],
+                Some(Message::StopNow) | None => self.stop_now(),
+                Some(Message::LookAtParents) => {
+                    self.parents_hint.notify_one();
+                    vec![]
+                }
+            },
+            changed = self.lease_state.changed(), if !self.lease_settled => {
+                self.on_lease_changed(changed.is_err())
+            },
+            Some(done) = self.beside.join_next() => match done {
+                Ok(done) => self.on_done(done),
+                Err(panic) => {
+                    error!(shard = %self.shard, "a task of the shard consumer failed, its child is started again: {panic}");
+                    self.child_is_gone(ChildExit::Ended)
+                }
+            },
+            heard = next_heard(&mut self.processor) => self.on_heard(heard),
+            fetched = next_fetched(&mut self.fetcher), if may_fetch => {
+                if self.is_fresh() {
+                    vec![fetched_event(fetched)]
+                } else {
+                    self.waiting = Some(fetched);
+                    vec![]
+                }
+            },
+        }
+    }
+
+    fn on_lease_changed(&mut self, keeper_gone: bool) -> Vec<ConsumerEvent> {
+        let state = self.lease_state.borrow_and_update().clone();
+        match state {
+            LeaseState::Released => {
+                self.lease_settled = true;
+                vec![]
+            }
+            LeaseState::Lost(_) => {
+                self.lease_settled = true;
+                vec![Event::LeaseLost]
+            }
+            LeaseState::Held { .. } | LeaseState::Stale if keeper_gone => {
+                self.lease_settled = true;
+                vec![Event::LeaseLost]
+            }
+            LeaseState::Held { .. } | LeaseState::Stale => vec![],
+        }
+    }
+
+    fn on_done(&mut self, done: Done) -> Vec<ConsumerEvent> {
+        match done {
+            Done::ParentsFinished => vec![Event::ParentsFinished],
+            Done::Woken => vec![Event::Woken],
+            Done::Written(result) => {
+                if let Err(error) = &result {
+                    info!(shard = %self.shard, "checkpoint not stored: {error}");
+                }
+                vec![Event::CheckpointWritten(result)]
+            }
+            Done::ChildLeasesCreated => vec![Event::ChildLeasesCreated],
+            Done::Released => vec![Event::Released],
+            Done::ChildEnded(exit) => vec![Event::ChildEnded {
+                exit,
+                forgiven: true,
+            }],
+            Done::Started(Ok(processor)) => self.on_started(processor),
+            Done::Started(Err(exit)) => self.child_is_gone(exit),
+        }
+    }
+
+    fn on_started(&mut self, mut processor: Box<dyn Processor>) -> Vec<ConsumerEvent> {
+        if self.killing {
+            self.processor = Some(processor);
+            return self.stop_now();
+        }
+        self.child += 1;
+        debug!(shard = %self.shard, pid = processor.pid(), "child started");
+        processor.send(Task::Initialize {
+            shard: self.shard.clone(),
+            checkpoint: self.start_from.clone(),
+        });
+        self.asked = Some(ActionKind::Initialize);
+        self.processor = Some(processor);
+        vec![]
+    }
+
+    fn on_heard(&mut self, heard: Heard) -> Vec<ConsumerEvent> {
+        match heard {
+            Heard::Answered(kind) => {
+                self.in_flight = None;
+                vec![Event::Answered(kind)]
+            }
+            Heard::Checkpoint(request) => {
+                let permission = match (&self.processor, self.asked) {
+                    (Some(processor), Some(asked)) => {
+                        checkpoint_allowed(processor.dialect(), asked)
+                    }
+                    _ => CheckpointPermission::Yes,
+                };
+                vec![Event::Asked(Asked {
+                    sequence_number: request.sequence_number.clone(),
+                    sub_sequence_number: request.sub_sequence_number,
+                    ticket: Ticket {
+                        child: self.child,
+                        request,
+                    },
+                    permission,
+                })]
+            }
+            Heard::Ended(exit) => {
+                self.processor = None;
+                self.child_is_gone(exit)
+            }
+        }
+    }
+
+    fn child_is_gone(&mut self, exit: ChildExit) -> Vec<ConsumerEvent> {
+        self.in_flight = None;
+        self.asked = None;
+        let forgiven = matches!(exit, ChildExit::SpeaksOlderProtocol(_));
+        if forgiven {
+            info!(shard = %self.shard, "child: {exit}");
+        } else {
+            error!(shard = %self.shard, "child failed while {}: {exit}", self.machine.describe());
+        }
+        vec![Event::ChildEnded { exit, forgiven }]
+    }
+
+    /// Kills the child, if there is one, and gives the lease up.
+    fn stop_now(&mut self) -> Vec<ConsumerEvent> {
+        self.killing = true;
+        self.fetcher = None;
+        if let Some(mut processor) = self.processor.take() {
+            self.beside.spawn(async move {
+                processor.end(Ending::AtOnce).await;
+                Done::ChildEnded(ChildExit::Ended)
+            });
+        }
+        vec![Event::StopRequested]
+    }
+
+    fn handle_event(&mut self, event: ConsumerEvent) -> Option<Outcome> {
+        for action in self.machine.on(event) {
+            if let Some(outcome) = self.carry_out(action) {
+                return Some(outcome);
+            }
+        }
+        None
+    }
+
+    fn carry_out(&mut self, action: Action<Batch, Ticket>) -> Option<Outcome> {
+        match action {
+            Action::StartChild(from) => self.start_child(from),
+            Action::StartFetching(from) => self.start_fetching(from),
+            Action::StopFetching => {
+                self.fetcher = None;
+                self.waiting = None;
+            }
+            Action::Process(batch) => self.process(batch),
+            Action::RequestShutdown => self.send(Task::ShutdownRequested),
+            Action::TellLeaseLost => self.send(Task::LeaseLost),
+            Action::TellShardEnded => self.send(Task::ShardEnded),
+            Action::WriteCheckpoint(to) => {
+                let handle = self.handle.clone();
+                self.beside
+                    .spawn(async move { Done::Written(handle.checkpoint(to).await) });
+            }
+            Action::Reply(ticket, error) => self.reply(ticket, error),
+            Action::CreateChildLeases(children) => {
+                let ports = self.ports.clone();
+                let lease = self.lease.clone();
+                self.beside.spawn(async move {
+                    let (clock, entropy) = (&*ports.fetcher.clock, &*ports.fetcher.entropy);
+                    create_child_leases(&*ports.store, clock, entropy, &lease, &children).await;
+                    Done::ChildLeasesCreated
+                });
+            }
+            Action::ReleaseLease => {
+                let handle = self.handle.clone();
+                self.beside.spawn(async move {
+                    handle.release().await;
+                    Done::Released
+                });
+            }
+            Action::EndChild => self.end_child(),
+            Action::Wake(pause) => self.wake_after(pause),
+            Action::Warn(warning) => self.warn(&warning),
+            Action::Finish(outcome) => return Some(outcome),
+        }
+        None
+    }
+
+    fn process(&mut self, batch: Batch) {
+        let records = batch.encoded.records() as u64;
+        let behind = batch.millis_behind_latest;
+        self.status.send_modify(|status| {
+            status.records += records;
+            status.millis_behind_latest = behind;
+        });
+        let line = batch.encoded.clone();
+        self.in_flight = Some(batch);
+        self.send(Task::ProcessRecords(line));
+    }
+
+    fn send(&mut self, task: Task) {
+        if let Some(processor) = &mut self.processor {
+            self.asked = Some(task.kind());
+            processor.send(task);
+        }
+    }
+
+    fn reply(&mut self, ticket: Ticket, error: Option<CheckpointError>) {
+        if ticket.child != self.child {
+            return;
+        }
+        if let Some(processor) = &mut self.processor {
+            processor.reply(match error {
+                None => CheckpointReply::stored(ticket.request),
+                Some(error) => {
+                    CheckpointReply::refused(ticket.request, error.name.as_str(), error.message)
+                }
+            });
+        }
+    }
+
+    fn wake_after(&mut self, pause: Duration) {
+        let clock = &self.ports.fetcher.clock;
+        let pause = pause.mul_f64(0.75 + 0.25 * self.ports.fetcher.entropy.unit());
+        let sleep = clock.sleep_until(clock.now() + pause);
+        self.beside.spawn(async move {
+            sleep.await;
+            Done::Woken
+        });
+    }
+
+    fn wait_for_parents(&mut self) {
+        let ports = self.ports.clone();
+        let (shard, parents) = (self.shard.clone(), self.lease.parents.clone());
+        let (hint, longest) = (Arc::clone(&self.parents_hint), self.settings.parent_poll);
+        self.beside.spawn(async move {
+            let clock = &*ports.fetcher.clock;
+            parents_finished(&*ports.store, clock, &shard, &parents, longest, &hint).await;
+            Done::ParentsFinished
+        });
+    }
+
+    fn start_child(&mut self, from: ExtendedSequenceNumber) {
+        self.start_from = from;
+        let (processors, shard) = (Arc::clone(&self.ports.processors), self.shard.clone());
+        self.beside
+            .spawn(async move { Done::Started(processors.start(&shard).await) });
+    }
+
+    fn start_fetching(&mut self, from: ExtendedSequenceNumber) {
+        self.waiting = None;
+        self.fetcher = Some(Fetcher::start(
+            self.ports.fetcher.clone(),
+            self.settings.fetch,
+            EncodeSettings {
+                hash_range: self.lease.hash_range.unwrap_or(HashRange::FULL),
+                filter: self.settings.range_filter,
+            },
+            self.shard.clone(),
+            from,
+            self.anchor.clone(),
+        ));
+    }
+
+    fn end_child(&mut self) {
+        self.asked = None;
+        let processor = self.processor.take();
+        self.beside.spawn(async move {
+            Done::ChildEnded(match processor {
+                Some(mut processor) => processor.end(Ending::Gently).await,
+                None => ChildExit::Ended,
+            })
+        });
+    }
+
+    fn warn(&self, warning: &Warning) {
+        match warning {
+            Warning::Restarting { failures, pause } => warn!(shard = %self.shard,
+                "starting the child again from checkpoint {} in {:.1} s (failure {failures} without a checkpoint in between)",
+                self.machine.checkpoint(), pause.as_secs_f64()),
+            Warning::NoCheckpointAtShardEnd { asked } => warn!(shard = %self.shard,
+                "the processor did not checkpoint at the end of the shard (asked {asked} times); its child shards \
+                 are not read until it does: call checkpoint() in shardEnded"),
+            Warning::EndedWithoutAnswer(action) => {
+                warn!(shard = %self.shard, "the child ended without answering {action}");
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let state = self.machine.describe();
+        let pid = self.processor.as_ref().and_then(|processor| processor.pid());
+        let (checkpoint, failures) = (self.machine.checkpoint(), self.machine.failures());
+        self.status.send_if_modified(|status| {
+            let changed = status.state != state
+                || status.pid != pid
+                || status.failures != failures
+                || status.checkpoint != *checkpoint;
+            if changed {
+                status.state = state;
+                status.pid = pid;
+                status.failures = failures;
+                status.checkpoint = checkpoint.clone();
+            }
+            changed
+        });
+    }
+}
+
+fn fetched_event(fetched: Fetched) -> ConsumerEvent {
+    match fetched {
+        Fetched::Batch(batch) => Event::Fetched {
+            up_to: batch.up_to.clone(),
+            batch,
+        },
+        Fetched::ShardEnd(children) => Event::ShardEnd(children),
+    }
+}
+
+async fn next_heard(processor: &mut Option<Box<dyn Processor>>) -> Heard {
+    match processor {
+        Some(processor) => processor.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_fetched(fetcher: &mut Option<Fetcher>) -> Fetched {
+    match fetcher {
+        Some(fetcher) => fetcher.next().await,
+        None => std::future::pending().await,
+    }
+}

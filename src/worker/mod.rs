@@ -1,0 +1,18 @@
+//! The worker: drivers that feed events into the pure decisions and carry their actions out.
+//!
+//! | module | what it drives |
+//! |---|---|
+//! | [`startup`] | the table, whose fleet it is, the first leases |
+//! | [`coordinator`] | looks at the table, takes leases, ends everything in order |
+//! | [`keeper`] | one held lease: renewals, checkpoints, release, on the renewal thread |
+//! | [`consumer`] | one shard: child, fetcher, checkpoints |
+//! | [`family`] | parents and children of a shard |
+//! | [`audit`], [`clean_up`] | holes in the hash space; leases of finished shards |
+
+pub mod audit;
+pub mod clean_up;
+pub mod consumer;
+pub mod coordinator;
+pub mod family;
+pub mod keeper;
+pub mod startup;
