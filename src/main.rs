@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = kcl_daemon::os::guardian::run_if_asked() {
+    let arguments = kcl_daemon::os::environment::arguments();
+    if let Some(code) = kcl_daemon::os::guardian::run_if_asked(arguments) {
         return code;
     }
     kcl_daemon::cli::main()

@@ -5,29 +5,29 @@ mod settings;
 mod wiring;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::app::wiring::Wiring;
-use crate::child::command;
+use crate::app::wiring::{Children, Wiring};
+use crate::child;
 use crate::config::DaemonConfig;
 use crate::core::ids::WorkerId;
-use crate::os::environment::Environment;
-use crate::os::guardian::Guardian;
-use crate::os::lock::WorkerIdLock;
+use crate::os::environment::{self, Environment};
+use crate::os::guardian::GuardianProgram;
+use crate::os::lock::{LockError, LockPlaces, WorkerIdLock};
+use crate::os::process::{Launcher, LauncherSettings};
 use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
-use crate::os::{limits, tasks};
+use crate::os::{limits, reaper, runtime};
 use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
 use crate::worker::startup::{Patience, check_stream, open_table};
 
 /// Runs the daemon to its end; gives the exit code (`decisions.md`): 0 after a graceful stop, 1 when
 /// it cannot start or go on, 128 + signal when a stop had to be cut short.
 pub fn run(config: &DaemonConfig, environment: &Environment) -> ExitCode {
-    limits::raise_open_files();
-    match start(config, environment) {
+    let open_files = limits::raise_open_files();
+    match start(config, environment, open_files.before) {
         Ok(code) => code,
         Err(message) => {
             error!("{message}");
@@ -36,16 +36,18 @@ pub fn run(config: &DaemonConfig, environment: &Environment) -> ExitCode {
     }
 }
 
-fn start(config: &DaemonConfig, environment: &Environment) -> Result<ExitCode, String> {
+fn start(
+    config: &DaemonConfig,
+    environment: &Environment,
+    open_files: Option<u64>,
+) -> Result<ExitCode, String> {
+    let cwd = environment::working_directory()
+        .map_err(|error| format!("the working directory cannot be used: {error}"))?;
     // Before any call to AWS: a wrong executable should not be found out by a shard.
-    let executable = command::resolve(&config.child.argv, environment)
-        .map_err(|error| format!("executableName = {}: {error}", config.child.executable))?;
-    let lock = WorkerIdLock::take(
-        environment,
-        config.identity.worker_id.as_deref(),
-        &config.identity.application_name,
-    )
-    .map_err(|error| error.to_string())?;
+    let path = environment.get_os("PATH");
+    let executable = child::resolve(&config.child.executable, path, &cwd)
+        .map_err(|error| error.to_string())?;
+    let lock = worker_id(config, environment).map_err(|error| error.to_string())?;
     let me = WorkerId::new(lock.worker_id());
     info!("Using workerId: {me}");
     info!(
@@ -55,14 +57,33 @@ fn start(config: &DaemonConfig, environment: &Environment) -> Result<ExitCode, S
         config.child.executable,
         executable.display()
     );
-    let guardian = Guardian::start().map_err(|error| {
-        format!("cannot start the process that ends children when the daemon is killed: {error}")
+    let guardian = GuardianProgram::this_executable().map_err(|error| {
+        format!("cannot find the program that ends children when the daemon is killed: {error}")
     })?;
-    let runtime = tasks::main_runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let code = runtime.block_on(work(config, environment, &me, &lock, Arc::new(guardian)));
+    let launcher = Launcher::start(LauncherSettings {
+        guardian: Some(guardian),
+        open_files,
+    })
+    .map_err(|error| format!("cannot start the thread that starts children: {error}"))?;
+    let runtime = runtime::main_runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let children = Children { launcher, cwd };
+    let code = runtime.block_on(work(config, environment, &me, &lock, children));
     // Blocking reads of STDIN (`--local-input -`) must not hold the process back.
     runtime.shutdown_background();
     code
+}
+
+/// The worker's id: the one of the properties file, else one that no other daemon on this host has.
+fn worker_id(config: &DaemonConfig, environment: &Environment) -> Result<WorkerIdLock, LockError> {
+    let places = LockPlaces {
+        runtime: environment.get_os("XDG_RUNTIME_DIR").map(Into::into),
+        temporary: environment::temporary_directory(),
+    };
+    let application = &config.identity.application_name;
+    match &config.identity.worker_id {
+        Some(id) => WorkerIdLock::acquire_exact(&places, id, application),
+        None => WorkerIdLock::acquire(&places, &environment::host_name(), application),
+    }
 }
 
 async fn work(
@@ -70,7 +91,7 @@ async fn work(
     environment: &Environment,
     me: &WorkerId,
     lock: &WorkerIdLock,
-    guardian: Arc<Guardian>,
+    children: Children,
 ) -> Result<ExitCode, String> {
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let (stop, stop_view) = watch::channel(StopRequest::Run);
@@ -80,9 +101,13 @@ async fn work(
         ports,
         _renewals,
     } = tokio::select! {
-        wiring = wiring::wire(config, environment, me, guardian, &mut helpers) => wiring?,
+        wiring = wiring::wire(config, environment, me, &children, &mut helpers) => wiring?,
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
     };
+    if reaper::is_needed() {
+        let (clock, launcher) = (ports.keeper.clock.clone(), children.launcher.clone());
+        helpers.spawn(async move { reaper::run(&*clock, &launcher).await });
+    }
     let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
     let ready = async {
         let stream = check_stream(&*ports.consumer.fetcher.stream, Patience::new(clock, entropy));
@@ -98,7 +123,7 @@ async fn work(
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
-        lock.former_holder_is_dead(),
+        lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
     );

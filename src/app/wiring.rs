@@ -1,5 +1,6 @@
 //! Adapters for the worker: AWS or the embedded services, children, clock.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::aws::credentials::{self, CredentialsContext};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
-use crate::child::{ChildFactory, ChildSettings};
+use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::{DaemonConfig, ServiceEndpoint};
 use crate::core::ids::WorkerId;
@@ -19,7 +20,7 @@ use crate::fetch::{Budget, FetcherPorts};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::environment::Environment;
-use crate::os::guardian::Guardian;
+use crate::os::process::Launcher;
 use crate::os::tasks::{RuntimeThread, TaskGroup};
 use crate::ports::{Clock, Entropy, LeaseStore, Stream};
 use crate::worker::consumer::ConsumerPorts;
@@ -41,6 +42,14 @@ pub struct Wiring {
     pub _renewals: RuntimeThread,
 }
 
+/// What children are started with.
+pub struct Children {
+    /// Starts them.
+    pub launcher: Launcher,
+    /// Their working directory.
+    pub cwd: PathBuf,
+}
+
 /// Where the services are.
 enum Place {
     Aws,
@@ -56,7 +65,7 @@ pub async fn wire(
     config: &DaemonConfig,
     environment: &Environment,
     me: &WorkerId,
-    guardian: Arc<Guardian>,
+    children: &Children,
     helpers: &mut TaskGroup<()>,
 ) -> Result<Wiring, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -74,17 +83,20 @@ pub async fn wire(
     let own = Connections::new(&place, config, environment).await?;
     let renewal_store = own.store(config, failover / 3, &clock).await?;
 
+    let identity = Identity {
+        stream: config.identity.stream.name.clone(),
+        application: config.identity.application_name.clone(),
+        worker: me.clone(),
+    };
     let processors = ChildFactory::new(
         ChildSettings {
-            argv: config.child.argv.clone(),
-            message_timeout: config.child.message_timeout,
+            path: environment.get_os("PATH").map(Into::into),
             dialect: settings::dialect(config),
-            stream_name: config.identity.stream.name.clone(),
-            application_name: config.identity.application_name.clone(),
-            worker_id: me.clone(),
+            timeout: config.child.message_timeout,
+            ..ChildSettings::new(config.child.executable.clone(), &children.cwd, identity)
         },
+        children.launcher.clone(),
         Arc::clone(&clock),
-        guardian,
     );
     let budget = usize::try_from(config.retrieval.prefetch.budget_bytes).unwrap_or(usize::MAX);
     Ok(Wiring {

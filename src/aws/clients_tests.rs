@@ -6,9 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 async fn describe(settings: &ClientSettings, access: &Access) -> Result<(), String> {
-    let client = kinesis(settings, access).await.map_err(|error| error.to_string())?;
+    let client = kinesis(settings, access)
+        .await
+        .map_err(|error| error.to_string())?;
     let stream = KinesisStream::new(client, StreamRef::Name("orders".to_owned()));
-    stream.describe().await.map(|_| ()).map_err(|error| error.message)
+    stream
+        .describe()
+        .await
+        .map(|_| ())
+        .map_err(|error| error.message)
 }
 
 #[tokio::test]
@@ -17,15 +23,26 @@ async fn calls_go_where_the_settings_say_and_say_who_calls() {
     let cases = [
         (settings(), "http://service.test/"),
         (
-            ClientSettings { endpoint: None, ..settings() },
+            ClientSettings {
+                endpoint: None,
+                ..settings()
+            },
             "https://kinesis.eu-west-9.amazonaws.com/",
         ),
         (
-            ClientSettings { endpoint: None, fips: Some(true), ..settings() },
+            ClientSettings {
+                endpoint: None,
+                fips: Some(true),
+                ..settings()
+            },
             "https://kinesis-fips.eu-west-9.amazonaws.com/",
         ),
         (
-            ClientSettings { endpoint: None, dual_stack: Some(true), ..settings() },
+            ClientSettings {
+                endpoint: None,
+                dual_stack: Some(true),
+                ..settings()
+            },
             "https://kinesis.eu-west-9.api.aws/",
         ),
     ];
@@ -46,18 +63,35 @@ async fn credentials_are_loaded_late_and_once_for_all_clients() {
         let loaded = Arc::clone(&loaded);
         aws_credential_types::credential_fn::provide_credentials_fn(move || {
             loaded.fetch_add(1, Ordering::SeqCst);
-            std::future::ready(Ok(aws_credential_types::Credentials::new("a", "b", None, None, "test")))
+            std::future::ready(Ok(aws_credential_types::Credentials::new(
+                "a", "b", None, None, "test",
+            )))
         })
     };
     let service = FakeService::script(vec![Reply::error(400, "ResourceNotFoundException", "none")]);
-    let access = Access::new(service.http(), SharedCredentialsProvider::new(counting), Duration::from_secs(5));
+    let access = Access::new(
+        service.http(),
+        SharedCredentialsProvider::new(counting),
+        Duration::from_secs(5),
+    );
     let stream = kinesis(&settings(), &access).await.unwrap();
     let table = dynamodb(&settings(), &access).await.unwrap();
-    assert_eq!(loaded.load(Ordering::SeqCst), 0, "start-up waits for no credentials");
-    let _ = stream.describe_stream_summary().stream_name("orders").send().await;
+    assert_eq!(
+        loaded.load(Ordering::SeqCst),
+        0,
+        "start-up waits for no credentials"
+    );
+    let _ = stream
+        .describe_stream_summary()
+        .stream_name("orders")
+        .send()
+        .await;
     let _ = table.describe_table().table_name("app").send().await;
     let _ = table.describe_table().table_name("app").send().await;
-    assert_eq!(service.operations(), ["DescribeStreamSummary", "DescribeTable", "DescribeTable"]);
+    assert_eq!(
+        service.operations(),
+        ["DescribeStreamSummary", "DescribeTable", "DescribeTable"]
+    );
     assert_eq!(loaded.load(Ordering::SeqCst), 1);
 }
 

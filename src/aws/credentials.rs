@@ -9,11 +9,13 @@ use std::error::Error;
 use std::fmt;
 
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
@@ -41,7 +43,10 @@ pub struct CredentialsContext {
 }
 
 /// Makes the providers of a chain. Nothing is asked for credentials yet.
-pub async fn build(chain: &ProviderChain, context: &CredentialsContext) -> SharedCredentialsProvider {
+pub async fn build(
+    chain: &ProviderChain,
+    context: &CredentialsContext,
+) -> SharedCredentialsProvider {
     let mut providers = Vec::new();
     for spec in chain.providers() {
         providers.extend(build_one(spec, context).await);
@@ -52,7 +57,9 @@ pub async fn build(chain: &ProviderChain, context: &CredentialsContext) -> Share
 /// Credentials that never change, for emulators.
 #[must_use]
 pub fn fixed(access_key: &str, secret_key: &str) -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(Credentials::new(access_key, secret_key, None, None, "fixed"))
+    SharedCredentialsProvider::new(Credentials::new(
+        access_key, secret_key, None, None, "fixed",
+    ))
 }
 
 /// Every provider failed.
@@ -102,7 +109,10 @@ impl Chain {
                 }
             }
         }
-        let failure = ChainFailure { attempts, transient };
+        let failure = ChainFailure {
+            attempts,
+            transient,
+        };
         Err(if transient {
             CredentialsError::provider_error(failure)
         } else {
@@ -132,9 +142,12 @@ async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Nam
     let provider = match spec {
         ProviderSpec::Default => return default_chain(context).await,
         ProviderSpec::ContainerThenInstance => {
-            let in_container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
-                .iter()
-                .any(|name| context.environment.contains_key(*name));
+            let in_container = [
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            ]
+            .iter()
+            .any(|name| context.environment.contains_key(*name));
             let chosen = if in_container {
                 ProviderSpec::Container
             } else {
@@ -143,7 +156,11 @@ async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Nam
             sdk_provider(&chosen, context).await
         }
         ProviderSpec::AssumeRole(role) => assume_role(role, context).await,
-        ProviderSpec::SystemProperty => from_keys("-D options", KeyNames::SYSTEM_PROPERTIES, &context.system_properties),
+        ProviderSpec::SystemProperty => from_keys(
+            "-D options",
+            KeyNames::SYSTEM_PROPERTIES,
+            &context.system_properties,
+        ),
         ProviderSpec::CustomEnvironment { prefix } => {
             let names = KeyNames {
                 access: &[&format!("{prefix}_AWS_ACCESS_KEY_ID")],
@@ -152,7 +169,9 @@ async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Nam
             };
             from_keys("environment", names, &context.environment)
         }
-        ProviderSpec::PropertyFile { path } => SharedCredentialsProvider::new(PropertyFile { path: path.clone() }),
+        ProviderSpec::PropertyFile { path } => {
+            SharedCredentialsProvider::new(PropertyFile { path: path.clone() })
+        }
         // The SDK cannot leave out signatures for services that ask for one; keys that nobody has come
         // to the same: emulators do not look at them, AWS refuses both.
         ProviderSpec::Anonymous => fixed("anonymous", "anonymous"),
@@ -170,7 +189,11 @@ async fn default_chain(context: &CredentialsContext) -> Vec<Named> {
     let mut providers = Vec::new();
     if !context.system_properties.is_empty() {
         let spec = ProviderSpec::SystemProperty;
-        let provider = from_keys("-D options", KeyNames::SYSTEM_PROPERTIES, &context.system_properties);
+        let provider = from_keys(
+            "-D options",
+            KeyNames::SYSTEM_PROPERTIES,
+            &context.system_properties,
+        );
         providers.push((spec.to_string(), provider));
     }
     for spec in [
@@ -187,7 +210,10 @@ async fn default_chain(context: &CredentialsContext) -> Vec<Named> {
 }
 
 /// A provider that the SDK has; anything else is asked for elsewhere and is the environment here.
-async fn sdk_provider(spec: &ProviderSpec, context: &CredentialsContext) -> SharedCredentialsProvider {
+async fn sdk_provider(
+    spec: &ProviderSpec,
+    context: &CredentialsContext,
+) -> SharedCredentialsProvider {
     let config = provider_config(context).await;
     match spec {
         ProviderSpec::Profile(name) => {
@@ -198,14 +224,18 @@ async fn sdk_provider(spec: &ProviderSpec, context: &CredentialsContext) -> Shar
             SharedCredentialsProvider::new(builder.build())
         }
         ProviderSpec::WebIdentity => SharedCredentialsProvider::new(
-            WebIdentityTokenCredentialsProvider::builder().configure(&config).build(),
+            WebIdentityTokenCredentialsProvider::builder()
+                .configure(&config)
+                .build(),
         ),
-        ProviderSpec::Container => {
-            SharedCredentialsProvider::new(EcsCredentialsProvider::builder().configure(&config).build())
-        }
-        ProviderSpec::Instance => {
-            SharedCredentialsProvider::new(ImdsCredentialsProvider::builder().configure(&config).build())
-        }
+        ProviderSpec::Container => SharedCredentialsProvider::new(
+            EcsCredentialsProvider::builder().configure(&config).build(),
+        ),
+        ProviderSpec::Instance => SharedCredentialsProvider::new(
+            ImdsCredentialsProvider::builder()
+                .configure(&config)
+                .build(),
+        ),
         _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     }
 }
@@ -276,11 +306,19 @@ impl KeyNames<'static> {
 }
 
 /// Looks keys up now; the answer does not change later.
-fn from_keys(place: &'static str, names: KeyNames<'_>, values: &HashMap<String, String>) -> SharedCredentialsProvider {
+fn from_keys(
+    place: &'static str,
+    names: KeyNames<'_>,
+    values: &HashMap<String, String>,
+) -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(FoundKeys(keys(place, names, values)))
 }
 
-fn keys(place: &'static str, names: KeyNames<'_>, values: &HashMap<String, String>) -> Result<Credentials, String> {
+fn keys(
+    place: &'static str,
+    names: KeyNames<'_>,
+    values: &HashMap<String, String>,
+) -> Result<Credentials, String> {
     let find = |names: &[&str]| {
         names
             .iter()
@@ -289,9 +327,19 @@ fn keys(place: &'static str, names: KeyNames<'_>, values: &HashMap<String, Strin
             .filter(|value| !value.is_empty())
             .map(str::to_owned)
     };
-    let missing = |names: &[&str]| names.first().map(|name| format!("{name} is not set in the {place}"));
+    let missing = |names: &[&str]| {
+        names
+            .first()
+            .map(|name| format!("{name} is not set in the {place}"))
+    };
     match (find(names.access), find(names.secret)) {
-        (Some(access), Some(secret)) => Ok(Credentials::new(access, secret, find(names.token), None, place)),
+        (Some(access), Some(secret)) => Ok(Credentials::new(
+            access,
+            secret,
+            find(names.token),
+            None,
+            place,
+        )),
         (None, _) => Err(missing(names.access).unwrap_or_default()),
         (_, None) => Err(missing(names.secret).unwrap_or_default()),
     }
@@ -320,8 +368,9 @@ impl PropertyFile {
         let file = std::fs::read(&self.path)
             .map_err(|error| CredentialsError::not_loaded(format!("{}: {error}", self.path)))?;
         // What java-properties says of a bad line may quote it, and a line may be a secret.
-        let values = java_properties::read(file.as_slice())
-            .map_err(|_| CredentialsError::invalid_configuration(format!("{} is no properties file", self.path)))?;
+        let values = java_properties::read(file.as_slice()).map_err(|_| {
+            CredentialsError::invalid_configuration(format!("{} is no properties file", self.path))
+        })?;
         keys("file", KeyNames::PROPERTY_FILE, &values).map_err(CredentialsError::not_loaded)
     }
 }

@@ -48,17 +48,39 @@ async fn keys_from_every_plain_place() {
         ..context()
     };
     let cases = [
-        ("com.er.sylvite.CustomEnvironmentVariableCredentialsProvider".to_owned(), "CUSTOM"),
-        ("CustomEnvironmentVariableCredentialsProvider|MINE".to_owned(), "MINE"),
+        (
+            "com.er.sylvite.CustomEnvironmentVariableCredentialsProvider".to_owned(),
+            "CUSTOM",
+        ),
+        (
+            "CustomEnvironmentVariableCredentialsProvider|MINE".to_owned(),
+            "MINE",
+        ),
         ("SystemPropertyCredentialsProvider".to_owned(), "SYS"),
-        (format!("PropertiesFileCredentialsProvider|{}", file.path().display()), "FILE"),
+        (
+            format!(
+                "PropertiesFileCredentialsProvider|{}",
+                file.path().display()
+            ),
+            "FILE",
+        ),
     ];
     for (value, access_key) in cases {
         let credentials = ask(&value, &context).await.unwrap();
-        assert_eq!((credentials.access_key_id(), credentials.secret_access_key()), (access_key, "s1"), "{value}");
+        assert_eq!(
+            (credentials.access_key_id(), credentials.secret_access_key()),
+            (access_key, "s1"),
+            "{value}"
+        );
         assert_eq!(credentials.session_token(), None);
     }
-    assert_eq!(ask("AnonymousCredentialsProvider", &context).await.unwrap().access_key_id(), "anonymous");
+    assert_eq!(
+        ask("AnonymousCredentialsProvider", &context)
+            .await
+            .unwrap()
+            .access_key_id(),
+        "anonymous"
+    );
 }
 
 #[tokio::test]
@@ -71,26 +93,47 @@ async fn session_tokens_are_taken_along() {
         ]),
         ..context()
     };
-    let credentials = ask("SystemPropertyCredentialsProvider", &context).await.unwrap();
+    let credentials = ask("SystemPropertyCredentialsProvider", &context)
+        .await
+        .unwrap();
     assert_eq!(credentials.session_token(), Some("t"));
 }
 
 #[tokio::test]
 async fn the_first_success_counts_in_the_order_given() {
     let context = CredentialsContext {
-        environment: map(&[("CUSTOM_AWS_ACCESS_KEY_ID", "C"), ("CUSTOM_AWS_SECRET_ACCESS_KEY", "s")]),
+        environment: map(&[
+            ("CUSTOM_AWS_ACCESS_KEY_ID", "C"),
+            ("CUSTOM_AWS_SECRET_ACCESS_KEY", "s"),
+        ]),
         system_properties: map(&[("aws.accessKeyId", "S"), ("aws.secretAccessKey", "s")]),
         ..context()
     };
     let cases = [
-        ("CustomEnvironmentVariableCredentialsProvider, SystemPropertyCredentialsProvider", "C"),
-        ("SystemPropertyCredentialsProvider, CustomEnvironmentVariableCredentialsProvider", "S"),
-        ("PropertiesFileCredentialsProvider|/nonexistent, SystemPropertyCredentialsProvider", "S"),
+        (
+            "CustomEnvironmentVariableCredentialsProvider, SystemPropertyCredentialsProvider",
+            "C",
+        ),
+        (
+            "SystemPropertyCredentialsProvider, CustomEnvironmentVariableCredentialsProvider",
+            "S",
+        ),
+        (
+            "PropertiesFileCredentialsProvider|/nonexistent, SystemPropertyCredentialsProvider",
+            "S",
+        ),
         // A broken provider makes way too, as in Java.
-        ("CustomEnvironmentVariableCredentialsProvider|NONE, CustomEnvironmentVariableCredentialsProvider", "C"),
+        (
+            "CustomEnvironmentVariableCredentialsProvider|NONE, CustomEnvironmentVariableCredentialsProvider",
+            "C",
+        ),
     ];
     for (value, access_key) in cases {
-        assert_eq!(ask(value, &context).await.unwrap().access_key_id(), access_key, "{value}");
+        assert_eq!(
+            ask(value, &context).await.unwrap().access_key_id(),
+            access_key,
+            "{value}"
+        );
     }
 }
 
@@ -117,18 +160,38 @@ async fn a_failure_names_each_provider_and_what_it_said() {
     ] {
         assert!(words.contains(wanted), "{words}");
     }
-    assert!(!words.contains("secret\"") && !words.contains("XYZ"), "a file's content may be a secret: {words}");
+    assert!(
+        !words.contains("secret\"") && !words.contains("XYZ"),
+        "a file's content may be a secret: {words}"
+    );
 }
 
 #[tokio::test]
 async fn property_files_are_read_again_each_time() {
     let mut file = file("accessKey = ONE\nsecretKey = s\n");
-    let value = format!("PropertiesFileCredentialsProvider|{}", file.path().display());
+    let value = format!(
+        "PropertiesFileCredentialsProvider|{}",
+        file.path().display()
+    );
     let chain = parse("AWSCredentialsProvider", &value).unwrap().chain;
     let provider = build(&chain, &context()).await;
-    assert_eq!(provider.provide_credentials().await.unwrap().access_key_id(), "ONE");
+    assert_eq!(
+        provider
+            .provide_credentials()
+            .await
+            .unwrap()
+            .access_key_id(),
+        "ONE"
+    );
     writeln!(file, "accessKey = TWO").unwrap();
-    assert_eq!(provider.provide_credentials().await.unwrap().access_key_id(), "TWO");
+    assert_eq!(
+        provider
+            .provide_credentials()
+            .await
+            .unwrap()
+            .access_key_id(),
+        "TWO"
+    );
 }
 
 /// STS, as far as it is needed: answers with keys and keeps what it was asked.
@@ -144,9 +207,15 @@ impl aws_smithy_runtime_api::client::http::HttpConnector for Sts {
         request: aws_smithy_runtime_api::client::orchestrator::HttpRequest,
     ) -> aws_smithy_runtime_api::client::http::HttpConnectorFuture {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
-        self.requests.lock().unwrap().push((request.uri().to_owned(), body));
+        self.requests
+            .lock()
+            .unwrap()
+            .push((request.uri().to_owned(), body));
         let (status, answer) = if self.refuse {
-            (403_u16, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not this role</Message></Error></ErrorResponse>")
+            (
+                403_u16,
+                "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not this role</Message></Error></ErrorResponse>",
+            )
         } else {
             (
                 200,
@@ -173,18 +242,28 @@ fn with_sts(sts: &Sts) -> CredentialsContext {
     }
 }
 
-const ROLE: &str = "KclStsAssumeRoleCredentialsProvider|arn:aws:iam::111122223333:role/reader|my-session";
+const ROLE: &str =
+    "KclStsAssumeRoleCredentialsProvider|arn:aws:iam::111122223333:role/reader|my-session";
 
 #[tokio::test]
 async fn roles_are_assumed_with_everything_that_was_configured() {
     let cases = [
-        ("|endpointRegion=eu-west-9|externalId=id7", "https://sts.eu-west-9.amazonaws.com/", true),
+        (
+            "|endpointRegion=eu-west-9|externalId=id7",
+            "https://sts.eu-west-9.amazonaws.com/",
+            true,
+        ),
         ("|endpoint=sts.test^eu-west-9", "https://sts.test/", false),
     ];
     for (arguments, uri, has_external_id) in cases {
         let sts = Sts::default();
-        let credentials = ask(&format!("{ROLE}{arguments}"), &with_sts(&sts)).await.unwrap();
-        assert_eq!((credentials.access_key_id(), credentials.session_token()), ("ROLE", Some("t")));
+        let credentials = ask(&format!("{ROLE}{arguments}"), &with_sts(&sts))
+            .await
+            .unwrap();
+        assert_eq!(
+            (credentials.access_key_id(), credentials.session_token()),
+            ("ROLE", Some("t"))
+        );
         assert!(credentials.expiry().is_some());
         let requests = sts.requests.lock().unwrap().clone();
         let (seen, body) = &requests[0];
@@ -201,7 +280,9 @@ async fn a_refused_role_is_nobodys_hiccup() {
         refuse: true,
         ..Sts::default()
     };
-    let error = ask(&format!("{ROLE}|endpointRegion=eu-west-9"), &with_sts(&sts)).await.unwrap_err();
+    let error = ask(&format!("{ROLE}|endpointRegion=eu-west-9"), &with_sts(&sts))
+        .await
+        .unwrap_err();
     let failure = failure(&error);
     assert!(!failure.transient, "{failure}");
     assert!(failure.to_string().contains("not this role"), "{failure}");

@@ -5,24 +5,17 @@ use crate::core::ids::{ShardId, WorkerId};
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
 use serde_json::{Value, json};
 
-fn table() -> TableSettings {
-    TableSettings {
+async fn store(service: &FakeService) -> DynamoDbLeaseStore {
+    let client = clients::dynamodb(&settings(), &service.access())
+        .await
+        .unwrap();
+    let table = TableSettings {
         name: "app".to_owned(),
         legacy_coordinator: "app-CoordinatorState".to_owned(),
         deletion_protection: false,
         point_in_time_recovery: false,
-    }
-}
-
-async fn store_with(service: &FakeService, table: TableSettings) -> (DynamoDbLeaseStore, Arc<QuickClock>) {
-    let clock = Arc::new(QuickClock::default());
-    let client = clients::dynamodb(&settings(), &service.access()).await.unwrap();
-    let store = DynamoDbLeaseStore::new(client, table, Arc::<QuickClock>::clone(&clock));
-    (store, clock)
-}
-
-async fn store(service: &FakeService) -> DynamoDbLeaseStore {
-    store_with(service, table()).await.0
+    };
+    DynamoDbLeaseStore::new(client, table, Arc::new(QuickClock::default()))
 }
 
 fn lease() -> Lease {
@@ -34,173 +27,8 @@ fn lease() -> Lease {
     )
 }
 
-fn described(status: &str, keys: &[&str]) -> Value {
-    let keys: Vec<Value> = keys
-        .iter()
-        .map(|name| json!({"AttributeName": name, "KeyType": "HASH"}))
-        .collect();
-    json!({"Table": {"TableName": "app", "TableStatus": status, "KeySchema": keys}})
-}
-
 fn missing() -> Reply {
     Reply::error(400, "ResourceNotFoundException", "no such table")
-}
-
-#[tokio::test]
-async fn a_table_that_exists_is_looked_at_once() {
-    for status in ["ACTIVE", "UPDATING"] {
-        let service = FakeService::script(vec![Reply::ok(described(status, &["leaseKey"]))]);
-        assert_eq!(store(&service).await.ensure_table().await, Ok(false));
-        assert_eq!(service.operations(), ["DescribeTable"]);
-    }
-}
-
-#[tokio::test]
-async fn a_missing_table_is_created_and_waited_for() {
-    let service = FakeService::script(vec![
-        missing(),
-        Reply::ok(json!({"TableDescription": {}})),
-        missing(),
-        Reply::ok(described("CREATING", &["leaseKey"])),
-        Reply::error(400, "ThrottlingException", "slow"),
-        Reply::ok(described("CREATING", &["leaseKey"])),
-        Reply::ok(described("ACTIVE", &["leaseKey"])),
-    ]);
-    let protected = TableSettings {
-        deletion_protection: true,
-        ..table()
-    };
-    let (store, clock) = store_with(&service, protected).await;
-    assert_eq!(store.ensure_table().await, Ok(true));
-    let pauses: Vec<u128> = clock.pauses().iter().map(Duration::as_millis).collect();
-    assert_eq!(pauses, [200, 400, 800, 1000]);
-    assert_eq!(
-        service.seen()[1].body,
-        json!({
-            "TableName": "app",
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{"AttributeName": "leaseKey", "AttributeType": "S"}],
-            "KeySchema": [{"AttributeName": "leaseKey", "KeyType": "HASH"}],
-            "DeletionProtectionEnabled": true,
-        })
-    );
-}
-
-#[tokio::test]
-async fn a_table_that_somebody_else_creates_is_waited_for_without_asking_again() {
-    let service = FakeService::script(vec![
-        missing(),
-        Reply::error(400, "ResourceInUseException", "exists"),
-        missing(),
-        Reply::ok(described("ACTIVE", &["leaseKey"])),
-    ]);
-    let (store, clock) = store_with(&service, table()).await;
-    assert_eq!(store.ensure_table().await, Ok(false));
-    assert_eq!(service.operations(), ["DescribeTable", "CreateTable", "DescribeTable", "DescribeTable"]);
-    assert_eq!(clock.pauses().len(), 1);
-    assert!(service.seen()[1].body.get("DeletionProtectionEnabled").is_none());
-}
-
-#[tokio::test]
-async fn waiting_for_a_table_ends_after_ten_minutes() {
-    let service = FakeService::script(vec![Reply::ok(described("CREATING", &["leaseKey"]))]);
-    let (store, clock) = store_with(&service, table()).await;
-    let error = store.ensure_table().await.unwrap_err();
-    assert!(matches!(&error, StoreError::Unavailable(why) if why.contains("600 s") && why.contains("CREATING")), "{error}");
-    assert!(clock.now() - TABLE_TIMEOUT < crate::core::time::Moment::from_origin(Duration::from_secs(2)));
-}
-
-#[tokio::test]
-async fn tables_that_cannot_be_used_are_refused_with_the_reason() {
-    type Wanted = fn(&StoreError) -> bool;
-    let cases: Vec<(Vec<Reply>, Wanted, &str)> = vec![
-        (
-            vec![missing(), Reply::error(400, "AccessDeniedException", "not you")],
-            |e| matches!(e, StoreError::Denied(_)),
-            "allow dynamodb:CreateTable, or create the table with the partition key leaseKey of type String",
-        ),
-        (
-            vec![missing(), Reply::error(400, "LimitExceededException", "too many tables")],
-            |e| matches!(e, StoreError::Throttled(_)),
-            "too many tables",
-        ),
-        (
-            vec![Reply::error(400, "AccessDeniedException", "not you")],
-            |e| matches!(e, StoreError::Denied(_)),
-            "dynamodb:DescribeTable",
-        ),
-        (
-            vec![Reply::ok(described("ACTIVE", &["id", "range"]))],
-            |e| matches!(e, StoreError::Fatal(_)),
-            "its key is (id, range) and not (leaseKey)",
-        ),
-        (
-            vec![Reply::ok(described("ARCHIVED", &["leaseKey"]))],
-            |e| matches!(e, StoreError::Fatal(_)),
-            "ARCHIVED",
-        ),
-        (
-            vec![Reply::ok(described("INACCESSIBLE_ENCRYPTION_CREDENTIALS", &["leaseKey"]))],
-            |e| matches!(e, StoreError::Denied(_)),
-            "KMS key",
-        ),
-        (vec![Reply::Refused], |e| matches!(e, StoreError::Unavailable(_)), "no connection"),
-    ];
-    for (replies, wanted, words) in cases {
-        let service = FakeService::script(replies);
-        let error = store(&service).await.ensure_table().await.unwrap_err();
-        assert!(wanted(&error) && error.to_string().contains(words), "{error:?}");
-        assert!(error.to_string().contains("app"), "{error:?}");
-    }
-}
-
-#[tokio::test]
-async fn point_in_time_recovery_is_tried_and_never_needed() {
-    let active = || Reply::ok(described("ACTIVE", &["leaseKey"]));
-    let early = || Reply::error(400, "ContinuousBackupsUnavailableException", "not yet");
-    let cases = [
-        (vec![active(), Reply::ok(json!({}))], 1),
-        (vec![active(), early(), Reply::ok(json!({}))], 2),
-        (vec![active(), early()], 3),
-        (vec![active(), Reply::error(400, "AccessDeniedException", "not you")], 1),
-        (vec![active(), Reply::error(400, "UnknownOperationException", "what?")], 1),
-    ];
-    for (replies, tries) in cases {
-        let service = FakeService::script(replies);
-        let recovering = TableSettings {
-            point_in_time_recovery: true,
-            ..table()
-        };
-        let (store, _) = store_with(&service, recovering).await;
-        assert_eq!(store.ensure_table().await, Ok(false));
-        assert_eq!(service.seen().len(), 1 + tries);
-        assert_eq!(
-            service.seen()[1].body,
-            json!({"TableName": "app", "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": true}})
-        );
-    }
-}
-
-#[tokio::test]
-async fn the_legacy_table_is_only_looked_for() {
-    let cases = [
-        (Reply::ok(described("ACTIVE", &["key"])), Ok(Some("app-CoordinatorState".to_owned()))),
-        (missing(), Ok(None)),
-        (Reply::error(400, "AccessDeniedException", "not you"), Ok(None)),
-    ];
-    for (reply, wanted) in cases {
-        let service = FakeService::script(vec![reply]);
-        assert_eq!(store(&service).await.legacy_coordinator_table().await, wanted);
-        assert_eq!(service.seen()[0].body, json!({"TableName": "app-CoordinatorState"}));
-    }
-    let service = FakeService::script(vec![Reply::Refused]);
-    assert!(store(&service).await.legacy_coordinator_table().await.is_err());
-    let long = TableSettings {
-        legacy_coordinator: "x".repeat(256),
-        ..table()
-    };
-    let (store, _) = store_with(&service, long).await;
-    assert_eq!(store.legacy_coordinator_table().await, Ok(None), "no table has such a name");
 }
 
 fn row(key: &str) -> Value {
@@ -225,7 +53,10 @@ async fn a_scan_reads_all_pages_and_sorts_what_it_finds() {
     let scan = store(&service).await.scan().await.unwrap();
     let keys: Vec<&str> = scan.leases.iter().map(|lease| lease.key.as_str()).collect();
     assert_eq!(keys, ["a", "c"]);
-    assert_eq!((scan.foreign[0].key.as_str(), scan.foreign[0].kind.as_str()), ("w", "WORKER_METRIC_STATS"));
+    assert_eq!(
+        (scan.foreign[0].key.as_str(), scan.foreign[0].kind.as_str()),
+        ("w", "WORKER_METRIC_STATS")
+    );
     assert_eq!(scan.unreadable[0].key, "x");
     assert!(scan.bytes > 150 && scan.bytes < 600, "{}", scan.bytes);
     let bodies: Vec<Value> = service.seen().into_iter().map(|seen| seen.body).collect();
@@ -243,16 +74,32 @@ async fn a_scan_reads_all_pages_and_sorts_what_it_finds() {
 #[tokio::test]
 async fn a_row_that_is_no_lease_is_an_error_with_its_reason() {
     let cases = [
-        (json!({"leaseKey": {"S": "k"}, "leaseCounter": {"S": "x"}}), "leaseCounter"),
-        (json!({"leaseKey": {"S": "k"}, "entityType": {"S": "LEADER"}}), "LEADER"),
+        (
+            json!({"leaseKey": {"S": "k"}, "leaseCounter": {"S": "x"}}),
+            "leaseCounter",
+        ),
+        (
+            json!({"leaseKey": {"S": "k"}, "entityType": {"S": "LEADER"}}),
+            "LEADER",
+        ),
     ];
     for (item, wanted) in cases {
         let service = FakeService::script(vec![Reply::ok(json!({"Item": item}))]);
-        let error = store(&service).await.get(&LeaseKey::new("k")).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Fatal(why) if why.contains(wanted)), "{error:?}");
+        let error = store(&service)
+            .await
+            .get(&LeaseKey::new("k"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Fatal(why) if why.contains(wanted)),
+            "{error:?}"
+        );
     }
     let service = FakeService::script(vec![Reply::ok(json!({}))]);
-    assert_eq!(store(&service).await.get(&LeaseKey::new("k")).await, Ok(None));
+    assert_eq!(
+        store(&service).await.get(&LeaseKey::new("k")).await,
+        Ok(None)
+    );
     assert_eq!(
         service.seen()[0].body,
         json!({"TableName": "app", "Key": {"leaseKey": {"S": "k"}}, "ConsistentRead": true})
@@ -274,32 +121,63 @@ async fn an_update_is_sent_once_and_its_outcome_is_never_guessed() {
         (Reply::Text(503, "<html>"), Unknown),
         (Reply::Text(200, "{\"Attributes\": 7"), Unknown),
         (Reply::ok(json!({})), Unknown),
-        (Reply::ok(json!({"Attributes": {"leaseKey": {"S": "shardId-1"}}})), Unknown),
-        (Reply::Refused, Error(|e| matches!(e, StoreError::Unavailable(_)))),
+        (
+            Reply::ok(json!({"Attributes": {"leaseKey": {"S": "shardId-1"}}})),
+            Unknown,
+        ),
+        (
+            Reply::Refused,
+            Error(|e| matches!(e, StoreError::Unavailable(_))),
+        ),
         (
             Reply::error(400, "ProvisionedThroughputExceededException", "x"),
             Error(|e| matches!(e, StoreError::Throttled(_))),
         ),
-        (Reply::error(400, "ValidationException", "x"), Error(|e| matches!(e, StoreError::Fatal(_)))),
-        (Reply::error(400, "AccessDeniedException", "x"), Error(|e| matches!(e, StoreError::Denied(_)))),
-        (missing(), Error(|e| matches!(e, StoreError::TableMissing(_)))),
+        (
+            Reply::error(400, "ValidationException", "x"),
+            Error(|e| matches!(e, StoreError::Fatal(_))),
+        ),
+        (
+            Reply::error(400, "AccessDeniedException", "x"),
+            Error(|e| matches!(e, StoreError::Denied(_))),
+        ),
+        (
+            missing(),
+            Error(|e| matches!(e, StoreError::TableMissing(_))),
+        ),
     ];
     for (reply, wanted) in cases {
         let shown = format!("{reply:?}");
         // Whatever comes first, a second attempt would succeed.
-        let service = FakeService::script(vec![reply, Reply::ok(json!({"Attributes": row("shardId-1")}))]);
+        let service = FakeService::script(vec![
+            reply,
+            Reply::ok(json!({"Attributes": row("shardId-1")})),
+        ]);
         let result = store(&service).await.update(&lease().renewal()).await;
         match wanted {
-            Unknown => assert!(matches!(&result, Ok(Written::Unknown(why)) if why.contains("shardId-1")), "{shown}: {result:?}"),
+            Unknown => assert!(
+                matches!(&result, Ok(Written::Unknown(why)) if why.contains("shardId-1")),
+                "{shown}: {result:?}"
+            ),
             Error(check) => assert!(result.as_ref().is_err_and(check), "{shown}: {result:?}"),
         }
         assert_eq!(service.operations(), ["UpdateItem"], "{shown}");
     }
     let service = FakeService::script(vec![Reply::Json(400, conflict)]);
     let result = store(&service).await.update(&lease().renewal()).await;
-    assert!(matches!(&result, Ok(Written::Lost(Some(row))) if row.counter.0 == 1), "{result:?}");
-    let bare = FakeService::script(vec![Reply::error(400, "ConditionalCheckFailedException", "no")]);
-    assert_eq!(store(&bare).await.update(&lease().renewal()).await, Ok(Written::Lost(None)));
+    assert!(
+        matches!(&result, Ok(Written::Lost(Some(row))) if row.counter.0 == 1),
+        "{result:?}"
+    );
+    let bare = FakeService::script(vec![Reply::error(
+        400,
+        "ConditionalCheckFailedException",
+        "no",
+    )]);
+    assert_eq!(
+        store(&bare).await.update(&lease().renewal()).await,
+        Ok(Written::Lost(None))
+    );
     assert_eq!(
         bare.seen()[0].body,
         json!({
@@ -316,15 +194,30 @@ async fn an_update_is_sent_once_and_its_outcome_is_never_guessed() {
 
 #[tokio::test]
 async fn creates_and_deletes_are_sent_once_too() {
-    for reply in [Reply::Broken, Reply::Silent, Reply::error(500, "InternalServerError", "x")] {
+    for reply in [
+        Reply::Broken,
+        Reply::Silent,
+        Reply::error(500, "InternalServerError", "x"),
+    ] {
         let service = FakeService::script(vec![reply, Reply::ok(json!({}))]);
         let store = store(&service).await;
-        assert!(store.create(&lease()).await.is_err_and(|error| error.is_transient()));
+        assert!(
+            store
+                .create(&lease())
+                .await
+                .is_err_and(|error| error.is_transient())
+        );
         assert_eq!(service.operations(), ["PutItem"]);
         assert_eq!(store.delete(&LeaseDeletion::of(&lease())).await, Ok(true));
     }
     let service = FakeService::script(vec![Reply::Broken, Reply::ok(json!({}))]);
-    assert!(store(&service).await.delete(&LeaseDeletion::of(&lease())).await.is_err());
+    assert!(
+        store(&service)
+            .await
+            .delete(&LeaseDeletion::of(&lease()))
+            .await
+            .is_err()
+    );
     assert_eq!(service.operations(), ["DeleteItem"]);
 }
 
@@ -347,7 +240,10 @@ async fn every_write_does_in_dynamodb_what_it_means() {
     assert_eq!(store.get(&new.key).await, Ok(Some(new.clone())));
 
     let (a, b) = (WorkerId::new("a"), WorkerId::new("b"));
-    let number = ExtendedSequenceNumber::record(SequenceNumber::parse("495000000000000000000000000000000001").unwrap(), 3);
+    let number = ExtendedSequenceNumber::record(
+        SequenceNumber::parse("495000000000000000000000000000000001").unwrap(),
+        3,
+    );
     type Step = Box<dyn Fn(&Lease) -> LeaseUpdate>;
     let steps: Vec<Step> = vec![
         Box::new(move |lease| lease.taken_by(&a)),
@@ -358,7 +254,9 @@ async fn every_write_does_in_dynamodb_what_it_means() {
         }),
         Box::new(move |lease| lease.checkpointed(number.clone())),
         Box::new(|lease| lease.with_hash_range(HashRange::FULL)),
-        Box::new(|lease| lease.with_children(vec![ShardId::new("shardId-8"), ShardId::new("shardId-9")])),
+        Box::new(|lease| {
+            lease.with_children(vec![ShardId::new("shardId-8"), ShardId::new("shardId-9")])
+        }),
         Box::new(move |lease| lease.released(&b)),
         Box::new(|lease| lease.checkpointed(ExtendedSequenceNumber::SHARD_END)),
     ];
@@ -366,24 +264,50 @@ async fn every_write_does_in_dynamodb_what_it_means() {
     for step in steps {
         let update = step(&current);
         let expected = update.applied_to(&current);
-        assert_eq!(store.update(&update).await, Ok(Written::Applied(expected.clone())), "{update:?}");
-        assert_eq!(store.get(&new.key).await, Ok(Some(expected.clone())), "{update:?}");
+        assert_eq!(
+            store.update(&update).await,
+            Ok(Written::Applied(expected.clone())),
+            "{update:?}"
+        );
+        assert_eq!(
+            store.get(&new.key).await,
+            Ok(Some(expected.clone())),
+            "{update:?}"
+        );
         // What relied on the row before is refused, and told the row as it is.
         if expected.counter != current.counter {
-            assert_eq!(store.update(&update).await, Ok(Written::Lost(Some(expected.clone()))), "{update:?}");
+            assert_eq!(
+                store.update(&update).await,
+                Ok(Written::Lost(Some(expected.clone()))),
+                "{update:?}"
+            );
         }
         current = expected;
     }
     let stranger = current.released(&WorkerId::new("c"));
-    assert_eq!(store.update(&stranger).await, Ok(Written::Lost(Some(current.clone()))));
+    assert_eq!(
+        store.update(&stranger).await,
+        Ok(Written::Lost(Some(current.clone())))
+    );
     let nowhere = LeaseUpdate {
         key: LeaseKey::new("elsewhere"),
         ..current.with_children(vec![])
     };
-    assert_eq!(store.update(&nowhere).await, Ok(Written::Lost(None)), "no update creates a row");
+    assert_eq!(
+        store.update(&nowhere).await,
+        Ok(Written::Lost(None)),
+        "no update creates a row"
+    );
 
     let scan = store.scan().await.unwrap();
-    assert_eq!((scan.leases.as_slice(), scan.foreign.len(), scan.unreadable.len()), (&[current.clone()][..], 0, 0));
+    assert_eq!(
+        (
+            scan.leases.as_slice(),
+            scan.foreign.len(),
+            scan.unreadable.len()
+        ),
+        (&[current.clone()][..], 0, 0)
+    );
     assert_eq!(store.delete(&LeaseDeletion::of(&new)).await, Ok(false));
     assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(true));
     assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(false));
@@ -405,33 +329,63 @@ async fn foreign_attributes_survive_and_left_overs_go() {
         ("somethingNew", AttributeValue::Bool(true)),
         ("checkpointOwner", AttributeValue::S("gone".to_owned())),
         ("pendingCheckpoint", AttributeValue::S("77".to_owned())),
-        ("pendingCheckpointSubSequenceNumber", AttributeValue::N("0".to_owned())),
-        ("pendingCheckpointState", AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([1, 2]))),
+        (
+            "pendingCheckpointSubSequenceNumber",
+            AttributeValue::N("0".to_owned()),
+        ),
+        (
+            "pendingCheckpointState",
+            AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([1, 2])),
+        ),
     ] {
         item.insert(name.to_owned(), value);
     }
-    store.client.put_item().table_name("app").set_item(Some(item)).send().await.unwrap();
+    store
+        .client()
+        .put_item()
+        .table_name("app")
+        .set_item(Some(item))
+        .send()
+        .await
+        .unwrap();
 
     let mut current = store.get(&lease().key).await.unwrap().unwrap();
     assert!(current.pending.is_some() && current.checkpoint_owner.is_some());
     for update in [
         current.taken_by(&WorkerId::new("a")),
-        current.taken_by(&WorkerId::new("a")).applied_to(&current).checkpointed(ExtendedSequenceNumber::SHARD_END),
+        current
+            .taken_by(&WorkerId::new("a"))
+            .applied_to(&current)
+            .checkpointed(ExtendedSequenceNumber::SHARD_END),
     ] {
         match store.update(&update).await {
             Ok(Written::Applied(row)) => current = row,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((&current.pending, &current.checkpoint_owner), (&None, &None));
+    assert_eq!(
+        (&current.pending, &current.checkpoint_owner),
+        (&None, &None)
+    );
     let raw = store.scan().await.unwrap();
     assert_eq!(raw.leases, [current]);
-    let item = store.client.get_item().table_name("app").set_key(Some(key_item(&lease().key))).send().await.unwrap();
+    let item = store
+        .client()
+        .get_item()
+        .table_name("app")
+        .set_key(Some(key_item(&lease().key)))
+        .send()
+        .await
+        .unwrap();
     let item = item.item.unwrap();
     for name in ["throughputKBps", "entityType", "somethingNew"] {
         assert!(item.contains_key(name), "{name} got lost");
     }
-    for name in ["pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pendingCheckpointState"] {
+    for name in [
+        "pendingCheckpoint",
+        "pendingCheckpointSubSequenceNumber",
+        "pendingCheckpointState",
+    ] {
         assert!(!item.contains_key(name), "{name} is still there");
     }
 }

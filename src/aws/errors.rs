@@ -161,8 +161,12 @@ impl Cause {
     fn class(&self) -> Class {
         match self {
             Self::Answer { status, code, .. } => class_of(code.as_deref(), *status),
-            Self::NotSent(_) | Self::Broken(_) | Self::TimedOut(_) | Self::Garbled(_) => Class::Transient,
-            Self::Credentials { transient: true, .. } => Class::Transient,
+            Self::NotSent(_) | Self::Broken(_) | Self::TimedOut(_) | Self::Garbled(_) => {
+                Class::Transient
+            }
+            Self::Credentials {
+                transient: true, ..
+            } => Class::Transient,
             Self::Credentials { .. } => Class::Denied,
             Self::NotBuilt(_) => Class::Fatal,
         }
@@ -171,7 +175,11 @@ impl Cause {
     /// The cause in words, with what to check where a person has to act.
     fn words(&self, call: Call<'_>) -> String {
         match self {
-            Self::Answer { status, code, message } => {
+            Self::Answer {
+                status,
+                code,
+                message,
+            } => {
                 let code = code.as_deref().unwrap_or_default();
                 let mut words = match (code, message.as_str()) {
                     ("", "") => format!("the answer was HTTP status {status}"),
@@ -185,10 +193,14 @@ impl Cause {
                 words
             }
             Self::NotSent(message) => format!("no connection: {message}{}", tls_hint(message)),
-            Self::Broken(message) => format!("the connection broke: {message}{}", tls_hint(message)),
+            Self::Broken(message) => {
+                format!("the connection broke: {message}{}", tls_hint(message))
+            }
             Self::TimedOut(message) => format!("no answer in time: {message}"),
             Self::Garbled(message) => format!("the answer could not be read: {message}"),
-            Self::Credentials { message, .. } => format!("there are no credentials to sign with: {message}"),
+            Self::Credentials { message, .. } => {
+                format!("there are no credentials to sign with: {message}")
+            }
             Self::NotBuilt(message) => format!("the request could not be built: {message}"),
         }
     }
@@ -196,7 +208,12 @@ impl Cause {
     /// The sentence: operation, subject, cause.
     #[must_use]
     pub fn sentence(&self, call: Call<'_>) -> String {
-        format!("{} on {} failed: {}", call.operation, call.subject, self.words(call))
+        format!(
+            "{} on {} failed: {}",
+            call.operation,
+            call.subject,
+            self.words(call)
+        )
     }
 }
 
@@ -331,8 +348,12 @@ fn hint(call: Call<'_>, code: &str, status: u16) -> Option<String> {
         "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "IncompleteSignature"
-        | "IncompleteSignatureException" => "check the credentials, and that the endpoint is the service's",
-        "OptInRequired" | "SubscriptionRequiredException" => "the account has to be activated for the service",
+        | "IncompleteSignatureException" => {
+            "check the credentials, and that the endpoint is the service's"
+        }
+        "OptInRequired" | "SubscriptionRequiredException" => {
+            "the account has to be activated for the service"
+        }
         code if code.starts_with("KMS") && class_of(Some(code), status) == Class::Denied => {
             "check the stream's KMS key, and that the credentials' policy and the key's policy allow kms:Decrypt"
         }
@@ -385,7 +406,10 @@ pub fn is_transient(error: &CredentialsError) -> bool {
     match error {
         CredentialsError::ProviderTimedOut(_) => true,
         CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_) => {
-            let text = chain(error).map(|e| e.to_string().to_ascii_lowercase()).collect::<Vec<_>>().join(": ");
+            let text = chain(error)
+                .map(|e| e.to_string().to_ascii_lowercase())
+                .collect::<Vec<_>>()
+                .join(": ");
             [
                 "dispatch failure",
                 "timeout",
@@ -455,7 +479,12 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
 fn shown_body(response: &HttpResponse) -> String {
     let body = response.body().bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(body);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(200)
+        .collect()
 }
 
 #[cfg(test)]

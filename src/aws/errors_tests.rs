@@ -31,14 +31,24 @@ const UPDATE: Call<'static> = Call {
 fn kinds_of_stream_errors() {
     use StreamErrorKind::*;
     let cases = [
-        ("GetRecords", 400, "ProvisionedThroughputExceededException", SlowDown),
+        (
+            "GetRecords",
+            400,
+            "ProvisionedThroughputExceededException",
+            SlowDown,
+        ),
         ("ListShards", 400, "LimitExceededException", SlowDown),
         ("GetRecords", 400, "KMSThrottlingException", SlowDown),
         ("GetRecords", 400, "ThrottlingException", SlowDown),
         ("GetRecords", 429, "", SlowDown),
         ("GetRecords", 400, "ExpiredIteratorException", Expired),
         ("GetRecords", 400, "InvalidArgumentException", Expired),
-        ("GetShardIterator", 400, "InvalidArgumentException", InvalidPosition),
+        (
+            "GetShardIterator",
+            400,
+            "InvalidArgumentException",
+            InvalidPosition,
+        ),
         ("ListShards", 400, "InvalidArgumentException", Fatal),
         ("GetRecords", 400, "ResourceNotFoundException", Gone),
         ("ListShards", 400, "ResourceInUseException", Retry),
@@ -68,7 +78,9 @@ fn kinds_of_stream_errors() {
         let error = stream_error(stream_call(operation), &answer(status, code, "its words"));
         assert_eq!(error.kind, kind, "{operation} {status} {code}");
         assert!(error.message.contains("its words"), "{}", error.message);
-        assert!(error.message.starts_with(&format!("{operation} on shard shardId-0 of stream orders failed: ")));
+        assert!(error.message.starts_with(&format!(
+            "{operation} on shard shardId-0 of stream orders failed: "
+        )));
         assert!(error.message.contains(code));
     }
 }
@@ -84,7 +96,10 @@ fn a_position_that_the_validation_refuses_is_a_position() {
         stream_error(stream_call("GetShardIterator"), &refused).kind,
         StreamErrorKind::InvalidPosition
     );
-    assert_eq!(stream_error(stream_call("GetRecords"), &refused).kind, StreamErrorKind::Fatal);
+    assert_eq!(
+        stream_error(stream_call("GetRecords"), &refused).kind,
+        StreamErrorKind::Fatal
+    );
 }
 
 #[test]
@@ -97,17 +112,37 @@ fn kinds_of_store_errors_and_what_may_have_happened() {
     let fatal: Wanted = |e| matches!(e, StoreError::Fatal(_));
     let words = || "words".to_owned();
     let cases: Vec<(Cause, Wanted, bool)> = vec![
-        (answer(400, "ProvisionedThroughputExceededException", ""), throttled, false),
+        (
+            answer(400, "ProvisionedThroughputExceededException", ""),
+            throttled,
+            false,
+        ),
         (answer(400, "ThrottlingException", ""), throttled, false),
         (answer(400, "RequestLimitExceeded", ""), throttled, false),
         (answer(503, "ThrottlingException", ""), throttled, false),
         (answer(400, "ResourceNotFoundException", ""), missing, false),
         (answer(400, "AccessDeniedException", ""), denied, false),
-        (answer(400, "UnrecognizedClientException", ""), denied, false),
+        (
+            answer(400, "UnrecognizedClientException", ""),
+            denied,
+            false,
+        ),
         (answer(400, "ValidationException", ""), fatal, false),
-        (answer(400, "ItemCollectionSizeLimitExceededException", ""), fatal, false),
-        (answer(400, "TransactionConflictException", ""), unavailable, false),
-        (answer(400, "ReplicatedWriteConflictException", ""), unavailable, false),
+        (
+            answer(400, "ItemCollectionSizeLimitExceededException", ""),
+            fatal,
+            false,
+        ),
+        (
+            answer(400, "TransactionConflictException", ""),
+            unavailable,
+            false,
+        ),
+        (
+            answer(400, "ReplicatedWriteConflictException", ""),
+            unavailable,
+            false,
+        ),
         (answer(500, "InternalServerError", ""), unavailable, true),
         (answer(503, "ServiceUnavailable", ""), unavailable, true),
         (answer(502, "", "<html>"), unavailable, true),
@@ -118,14 +153,33 @@ fn kinds_of_store_errors_and_what_may_have_happened() {
         (Cause::TimedOut(words()), unavailable, true),
         (Cause::Garbled(words()), unavailable, true),
         (Cause::NotBuilt(words()), fatal, false),
-        (Cause::Credentials { message: words(), transient: false }, denied, false),
-        (Cause::Credentials { message: words(), transient: true }, unavailable, false),
+        (
+            Cause::Credentials {
+                message: words(),
+                transient: false,
+            },
+            denied,
+            false,
+        ),
+        (
+            Cause::Credentials {
+                message: words(),
+                transient: true,
+            },
+            unavailable,
+            false,
+        ),
     ];
     for (cause, wanted, may_have_happened) in cases {
         let error = store_error(UPDATE, &cause);
         assert!(wanted(&error), "{cause:?} gave {error:?}");
         assert_eq!(cause.may_have_happened(), may_have_happened, "{cause:?}");
-        assert!(error.to_string().starts_with("UpdateItem on lease shardId-0 in table app failed: "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("UpdateItem on lease shardId-0 in table app failed: "),
+            "{error}"
+        );
     }
 }
 
@@ -146,7 +200,10 @@ fn only_hiccups_are_repeated_at_once() {
         Cause::NotSent(String::new()),
         Cause::TimedOut(String::new()),
         Cause::NotBuilt(String::new()),
-        Cause::Credentials { message: String::new(), transient: true },
+        Cause::Credentials {
+            message: String::new(),
+            transient: true,
+        },
         answer(503, "ThrottlingException", ""),
         answer(400, "ProvisionedThroughputExceededException", ""),
         answer(400, "LimitExceededException", ""),
@@ -161,7 +218,11 @@ fn only_hiccups_are_repeated_at_once() {
 #[test]
 fn who_has_to_act_is_told_what_to_check() {
     let cases = [
-        (400, "AccessDeniedException", "policy allows kinesis:GetRecords"),
+        (
+            400,
+            "AccessDeniedException",
+            "policy allows kinesis:GetRecords",
+        ),
         (400, "UnrecognizedClientException", "access key"),
         (400, "InvalidSignatureException", "this host's clock"),
         (400, "ExpiredTokenException", "renewed"),
@@ -175,9 +236,14 @@ fn who_has_to_act_is_told_what_to_check() {
         let sentence = answer(status, code, "no").sentence(stream_call("GetRecords"));
         assert!(sentence.contains(wanted), "{sentence}");
     }
-    let throttled = answer(400, "KMSThrottlingException", "slow").sentence(stream_call("GetRecords"));
-    assert!(throttled.ends_with("KMSThrottlingException: slow"), "no advice where none is needed: {throttled}");
-    let tls = Cause::NotSent("kinesis.test:443: invalid peer certificate: UnknownIssuer".to_owned());
+    let throttled =
+        answer(400, "KMSThrottlingException", "slow").sentence(stream_call("GetRecords"));
+    assert!(
+        throttled.ends_with("KMSThrottlingException: slow"),
+        "no advice where none is needed: {throttled}"
+    );
+    let tls =
+        Cause::NotSent("kinesis.test:443: invalid peer certificate: UnknownIssuer".to_owned());
     assert!(tls.sentence(UPDATE).contains("AWS_CA_BUNDLE"));
 }
 
@@ -198,11 +264,22 @@ fn failures_of_the_sdk() {
     };
     let cases: Vec<(Failure, Cause)> = vec![
         (
-            service(400, ErrorMetadata::builder().code("ExpiredIteratorException").message("old").build(), ""),
+            service(
+                400,
+                ErrorMetadata::builder()
+                    .code("ExpiredIteratorException")
+                    .message("old")
+                    .build(),
+                "",
+            ),
             answer(400, "ExpiredIteratorException", "old"),
         ),
         (
-            service(503, ErrorMetadata::builder().build(), "<html>\n  <b>busy</b></html>"),
+            service(
+                503,
+                ErrorMetadata::builder().build(),
+                "<html>\n  <b>busy</b></html>",
+            ),
             answer(503, "", "<html> <b>busy</b></html>"),
         ),
         (
@@ -214,40 +291,63 @@ fn failures_of_the_sdk() {
             answer(502, "", "no JSON"),
         ),
         (
-            Failure::dispatch_failure(ConnectorError::io(Box::new(Connecting(io(io::ErrorKind::NotFound))))),
+            Failure::dispatch_failure(ConnectorError::io(Box::new(Connecting(io(
+                io::ErrorKind::NotFound,
+            ))))),
             Cause::NotSent("the system's words".to_owned()),
         ),
         (
-            Failure::dispatch_failure(ConnectorError::timeout(Box::new(Connecting(io(io::ErrorKind::TimedOut))))),
+            Failure::dispatch_failure(ConnectorError::timeout(Box::new(Connecting(io(
+                io::ErrorKind::TimedOut,
+            ))))),
             Cause::NotSent("the system's words".to_owned()),
         ),
         (
-            Failure::dispatch_failure(ConnectorError::io(Box::new(io(io::ErrorKind::ConnectionRefused)))),
+            Failure::dispatch_failure(ConnectorError::io(Box::new(io(
+                io::ErrorKind::ConnectionRefused,
+            )))),
             Cause::NotSent("the system's words".to_owned()),
         ),
         (
-            Failure::dispatch_failure(ConnectorError::io(Box::new(io(io::ErrorKind::ConnectionReset)))),
+            Failure::dispatch_failure(ConnectorError::io(Box::new(io(
+                io::ErrorKind::ConnectionReset,
+            )))),
             Cause::Broken("the system's words".to_owned()),
         ),
         (
             Failure::dispatch_failure(ConnectorError::timeout("read time-out".into())),
             Cause::TimedOut("read time-out".to_owned()),
         ),
-        (Failure::timeout_error("after 3 s"), Cause::TimedOut("after 3 s".to_owned())),
-        (Failure::construction_failure("bad ARN"), Cause::NotBuilt("bad ARN".to_owned())),
+        (
+            Failure::timeout_error("after 3 s"),
+            Cause::TimedOut("after 3 s".to_owned()),
+        ),
+        (
+            Failure::construction_failure("bad ARN"),
+            Cause::NotBuilt("bad ARN".to_owned()),
+        ),
         (
             Failure::dispatch_failure(ConnectorError::other(
                 Box::new(CredentialsError::not_loaded("no keys")),
                 None,
             )),
-            Cause::Credentials { message: "no keys".to_owned(), transient: false },
+            Cause::Credentials {
+                message: "no keys".to_owned(),
+                transient: false,
+            },
         ),
         (
             Failure::construction_failure(CredentialsError::provider_error(ChainFailure {
-                attempts: vec![("A".to_owned(), "none".to_owned()), ("B".to_owned(), "late".to_owned())],
+                attempts: vec![
+                    ("A".to_owned(), "none".to_owned()),
+                    ("B".to_owned(), "late".to_owned()),
+                ],
                 transient: true,
             })),
-            Cause::Credentials { message: "A: none; B: late".to_owned(), transient: true },
+            Cause::Credentials {
+                message: "A: none; B: late".to_owned(),
+                transient: true,
+            },
         ),
     ];
     for (error, cause) in cases {
@@ -259,9 +359,17 @@ fn failures_of_the_sdk() {
 fn a_credentials_failure_passes_only_if_the_network_made_it() {
     use std::time::Duration;
     let cases = [
-        (CredentialsError::provider_timed_out(Duration::from_secs(5)), true),
+        (
+            CredentialsError::provider_timed_out(Duration::from_secs(5)),
+            true,
+        ),
         (CredentialsError::provider_error("dispatch failure"), true),
-        (CredentialsError::provider_error("AccessDenied: not authorized to perform sts:AssumeRole"), false),
+        (
+            CredentialsError::provider_error(
+                "AccessDenied: not authorized to perform sts:AssumeRole",
+            ),
+            false,
+        ),
         (CredentialsError::not_loaded("connection"), false),
         (CredentialsError::invalid_configuration("timeout"), false),
     ];

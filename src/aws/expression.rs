@@ -91,9 +91,16 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
     };
     match &update.change {
         Change::Renew => builder.raise_counter(seen),
-        Change::Take { owner, switches_owner } => {
+        Change::Take {
+            owner,
+            switches_owner,
+        } => {
             builder.raise_counter(seen);
-            builder.set(a::OWNER, "owner", AttributeValue::S(owner.as_str().to_owned()));
+            builder.set(
+                a::OWNER,
+                "owner",
+                AttributeValue::S(owner.as_str().to_owned()),
+            );
             builder.remove.push(a::CHECKPOINT_OWNER);
             if *switches_owner {
                 builder.add.push(format!("{} :one", a::OWNER_SWITCHES));
@@ -102,7 +109,11 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
         }
         Change::Checkpoint(checkpoint) => {
             builder.raise_counter(seen);
-            builder.set(a::CHECKPOINT, "checkpoint", from_position(&checkpoint.position));
+            builder.set(
+                a::CHECKPOINT,
+                "checkpoint",
+                from_position(&checkpoint.position),
+            );
             builder.set(a::SUB_SEQUENCE, "sub", from_number(checkpoint.sub_sequence));
             builder.set(a::OWNER_SWITCHES, "zero", from_number(0));
             builder
@@ -118,7 +129,11 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
             None => builder.remove.push(a::CHILDREN),
         },
         Change::SetHashRange(range) => {
-            builder.set(a::START_HASH, "start", AttributeValue::S(range.start.to_string()));
+            builder.set(
+                a::START_HASH,
+                "start",
+                AttributeValue::S(range.start.to_string()),
+            );
             builder.set(a::END_HASH, "end", AttributeValue::S(range.end.to_string()));
         }
     }

@@ -34,7 +34,12 @@ fn every_change_in_dynamodbs_words() {
         condition: Condition::Exists,
         change,
     };
-    type Case = (LeaseUpdate, &'static str, &'static str, Vec<(&'static str, AttributeValue)>);
+    type Case = (
+        LeaseUpdate,
+        &'static str,
+        &'static str,
+        Vec<(&'static str, AttributeValue)>,
+    );
     let cases: Vec<Case> = vec![
         (
             lease.renewal(),
@@ -46,7 +51,12 @@ fn every_change_in_dynamodbs_words() {
             lease.taken_by(&WorkerId::new("b")),
             "SET leaseCounter = :next, leaseOwner = :owner REMOVE checkpointOwner ADD ownerSwitchesSinceCheckpoint :one",
             "leaseCounter = :seen",
-            vec![(":seen", n(7)), (":next", n(8)), (":owner", s("b")), (":one", n(1))],
+            vec![
+                (":seen", n(7)),
+                (":next", n(8)),
+                (":owner", s("b")),
+                (":one", n(1)),
+            ],
         ),
         (
             lease.taken_by(&WorkerId::new("a")),
@@ -90,7 +100,10 @@ fn every_change_in_dynamodbs_words() {
             lease.with_hash_range(HashRange::FULL),
             "SET startingHashKey = :start, endingHashKey = :end",
             "attribute_exists(leaseKey)",
-            vec![(":start", s("0")), (":end", s("340282366920938463463374607431768211455"))],
+            vec![
+                (":start", s("0")),
+                (":end", s("340282366920938463463374607431768211455")),
+            ],
         ),
         (
             uncounted(Change::Release),
@@ -99,7 +112,10 @@ fn every_change_in_dynamodbs_words() {
             vec![(":one", n(1))],
         ),
         (
-            uncounted(Change::Take { owner: WorkerId::new("b"), switches_owner: true }),
+            uncounted(Change::Take {
+                owner: WorkerId::new("b"),
+                switches_owner: true,
+            }),
             "SET leaseOwner = :owner REMOVE checkpointOwner ADD leaseCounter :one, ownerSwitchesSinceCheckpoint :one",
             "attribute_exists(leaseKey)",
             vec![(":one", n(1)), (":owner", s("b"))],
@@ -109,7 +125,10 @@ fn every_change_in_dynamodbs_words() {
         let expected = Expressions {
             update: expression.to_owned(),
             condition: condition.to_owned(),
-            values: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            values: values
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
         };
         assert_eq!(of_update(&update), expected, "{update:?}");
     }
@@ -120,10 +139,17 @@ fn deletes_name_what_was_looked_at() {
     let mut finished = lease();
     finished.checkpoint = ExtendedSequenceNumber::SHARD_END;
     let whole = of_deletion(&LeaseDeletion::of(&finished));
-    assert_eq!(whole.condition, "leaseCounter = :seen AND checkpoint = :checkpoint");
+    assert_eq!(
+        whole.condition,
+        "leaseCounter = :seen AND checkpoint = :checkpoint"
+    );
     assert_eq!(whole.values.get(":checkpoint"), Some(&s("SHARD_END")));
     assert_eq!(whole.values.get(":seen"), Some(&n(7)));
-    assert_eq!(whole.values.len(), 2, "DynamoDB refuses values that are not used");
+    assert_eq!(
+        whole.values.len(),
+        2,
+        "DynamoDB refuses values that are not used"
+    );
 
     finished.checkpoint = ExtendedSequenceNumber::record(SequenceNumber::parse("5").unwrap(), 2);
     let inside = of_deletion(&LeaseDeletion::of(&finished));

@@ -11,13 +11,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -44,14 +45,24 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// The settings that an environment asks for.
     #[must_use]
-    pub fn from_environment(connect_timeout: Duration, variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn from_environment(
+        connect_timeout: Duration,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         Self {
             connect_timeout,
             ca_bundle: set("AWS_CA_BUNDLE").map(PathBuf::from),
-            proxied: ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-                .iter()
-                .any(|name| set(name).is_some()),
+            proxied: [
+                "HTTPS_PROXY",
+                "https_proxy",
+                "HTTP_PROXY",
+                "http_proxy",
+                "ALL_PROXY",
+                "all_proxy",
+            ]
+            .iter()
+            .any(|name| set(name).is_some()),
         }
     }
 }
@@ -78,7 +89,10 @@ pub fn pooled_client(settings: &HttpSettings) -> Result<SharedHttpClient, BadCer
     };
     // proven: a context with a trust store only has nothing that could be wrong; if that ever changes,
     // the system's certificates are a safe fall-back.
-    let tls = TlsContext::builder().with_trust_store(trust).build().unwrap_or_default();
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .unwrap_or_default();
     let connector = SharedHttpConnector::new(Pool {
         proxied: connector(settings, tls.clone(), ProxyConfig::from_env()),
         direct: connector(settings, tls, ProxyConfig::disabled()),
@@ -114,12 +128,14 @@ fn trust_store(path: &Path) -> Result<TrustStore, BadCertificates> {
     let mut store = TrustStore::empty();
     let (mut usable, mut refused) = (0_usize, None);
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let added = certificate.map_err(|error| error.to_string()).and_then(|certificate| {
-            rustls::RootCertStore::empty()
-                .add(certificate.clone())
-                .map_err(|error| error.to_string())?;
-            Ok(certificate)
-        });
+        let added = certificate
+            .map_err(|error| error.to_string())
+            .and_then(|certificate| {
+                rustls::RootCertStore::empty()
+                    .add(certificate.clone())
+                    .map_err(|error| error.to_string())?;
+                Ok(certificate)
+            });
         match added {
             Ok(certificate) => {
                 usable += 1;
@@ -215,7 +231,13 @@ impl Destination {
     fn of(uri: &str) -> Self {
         let uri: http::Uri = uri.parse().unwrap_or_default();
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("http") {
+                80
+            } else {
+                443
+            });
         let is_local = match host.parse::<std::net::IpAddr>() {
             Ok(std::net::IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
             Ok(std::net::IpAddr::V6(ip)) => ip.is_loopback() || METADATA_V6.contains(&ip),
@@ -236,7 +258,12 @@ const METADATA_V6: [std::net::Ipv6Addr; 2] = [
 
 /// Says in an error where it happened, and keeps its kind.
 fn at(error: ConnectorError, authority: String, mentions_proxy: bool) -> ConnectorError {
-    let (timeout, io, user, other) = (error.is_timeout(), error.is_io(), error.is_user(), error.as_other());
+    let (timeout, io, user, other) = (
+        error.is_timeout(),
+        error.is_io(),
+        error.is_user(),
+        error.as_other(),
+    );
     let error = Box::new(At {
         authority,
         mentions_proxy,

@@ -18,14 +18,22 @@ fn plain() -> HttpSettings {
 #[test]
 fn what_stays_on_this_host_or_beside_it() {
     let cases = [
-        ("https://kinesis.eu-west-1.amazonaws.com/", "kinesis.eu-west-1.amazonaws.com:443", false),
+        (
+            "https://kinesis.eu-west-1.amazonaws.com/",
+            "kinesis.eu-west-1.amazonaws.com:443",
+            false,
+        ),
         ("http://169.254.169.254/latest", "169.254.169.254:80", true),
         ("http://169.254.170.2/v2", "169.254.170.2:80", true),
         ("http://[fd00:ec2::254]/latest", "fd00:ec2::254:80", true),
         ("http://127.0.0.1:4567/", "127.0.0.1:4567", true),
         ("http://[::1]:4567/", "::1:4567", true),
         ("http://LOCALHOST:8000", "LOCALHOST:8000", true),
-        ("http://localhost.example.com/", "localhost.example.com:80", false),
+        (
+            "http://localhost.example.com/",
+            "localhost.example.com:80",
+            false,
+        ),
         ("http://10.0.0.5:4567/", "10.0.0.5:4567", false),
     ];
     for (uri, authority, is_local) in cases {
@@ -50,7 +58,10 @@ fn settings_come_from_the_environment() {
     assert_eq!(of(&[]), plain());
     assert_eq!(of(&[("AWS_CA_BUNDLE", ""), ("HTTPS_PROXY", "")]), plain());
     assert!(of(&[("https_proxy", "http://proxy:3128")]).proxied);
-    assert_eq!(of(&[("AWS_CA_BUNDLE", "/x.pem")]).ca_bundle, Some(PathBuf::from("/x.pem")));
+    assert_eq!(
+        of(&[("AWS_CA_BUNDLE", "/x.pem")]).ca_bundle,
+        Some(PathBuf::from("/x.pem"))
+    );
 }
 
 #[test]
@@ -76,17 +87,29 @@ fn certificates_that_cannot_be_used_are_refused_with_their_file() {
         ca_bundle: Some(PathBuf::from("/nonexistent/ca.pem")),
         ..plain()
     });
-    assert!(missing.expect_err("missing").to_string().contains("/nonexistent/ca.pem"));
+    assert!(
+        missing
+            .expect_err("missing")
+            .to_string()
+            .contains("/nonexistent/ca.pem")
+    );
 }
 
 async fn stream_at(port: u16) -> KinesisStream {
-    let access = Access::new(pooled_client(&plain()).unwrap(), fixed("key", "secret"), Duration::from_secs(5));
+    let access = Access::new(
+        pooled_client(&plain()).unwrap(),
+        fixed("key", "secret"),
+        Duration::from_secs(5),
+    );
     let settings = ClientSettings {
         region: Some("eu-west-9".to_owned()),
         endpoint: Some(format!("http://127.0.0.1:{port}")),
         ..ClientSettings::new(Duration::from_millis(700))
     };
-    KinesisStream::new(kinesis(&settings, &access).await.unwrap(), StreamRef::Name("orders".to_owned()))
+    KinesisStream::new(
+        kinesis(&settings, &access).await.unwrap(),
+        StreamRef::Name("orders".to_owned()),
+    )
 }
 
 #[tokio::test]
@@ -96,22 +119,43 @@ async fn a_refused_connection_is_named_with_its_address() {
     drop(listener);
     let error = stream_at(port).await.describe().await.unwrap_err();
     assert_eq!(error.kind, StreamErrorKind::Retry);
-    assert!(error.message.contains(&format!("127.0.0.1:{port}")), "{}", error.message);
-    assert!(error.message.contains("no connection") && error.message.contains("refused"), "{}", error.message);
+    assert!(
+        error.message.contains(&format!("127.0.0.1:{port}")),
+        "{}",
+        error.message
+    );
+    assert!(
+        error.message.contains("no connection") && error.message.contains("refused"),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]
 async fn a_host_that_does_not_exist_is_named() {
-    let access = Access::new(pooled_client(&plain()).unwrap(), fixed("key", "secret"), Duration::from_secs(5));
+    let access = Access::new(
+        pooled_client(&plain()).unwrap(),
+        fixed("key", "secret"),
+        Duration::from_secs(5),
+    );
     let settings = ClientSettings {
         region: Some("eu-west-9".to_owned()),
         endpoint: Some("http://no-such-host.invalid:4567".to_owned()),
         ..ClientSettings::new(Duration::from_secs(5))
     };
-    let stream = KinesisStream::new(kinesis(&settings, &access).await.unwrap(), StreamRef::Name("orders".to_owned()));
+    let stream = KinesisStream::new(
+        kinesis(&settings, &access).await.unwrap(),
+        StreamRef::Name("orders".to_owned()),
+    );
     let error = stream.describe().await.unwrap_err();
     assert_eq!(error.kind, StreamErrorKind::Retry);
-    assert!(error.message.contains("no connection: no-such-host.invalid:4567"), "{}", error.message);
+    assert!(
+        error
+            .message
+            .contains("no connection: no-such-host.invalid:4567"),
+        "{}",
+        error.message
+    );
 }
 
 /// Answers each connection's requests as told: `true` answers, `false` keeps silent. Returns how many
@@ -161,10 +205,25 @@ async fn connections_are_reused_until_one_does_not_answer() {
         }
         outcomes
     };
-    let (connections, outcomes) = tokio::join!(serve(listener, vec![true, true, false, true]), calls);
-    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
-    assert!(outcomes[2].as_ref().unwrap_err().message.contains("no answer in time"), "{:?}", outcomes[2]);
-    assert_eq!(connections, 2, "one for the first three calls, a new one after the silence");
+    let (connections, outcomes) =
+        tokio::join!(serve(listener, vec![true, true, false, true]), calls);
+    assert_eq!(
+        outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(),
+        [true, true, false, true]
+    );
+    assert!(
+        outcomes[2]
+            .as_ref()
+            .unwrap_err()
+            .message
+            .contains("no answer in time"),
+        "{:?}",
+        outcomes[2]
+    );
+    assert_eq!(
+        connections, 2,
+        "one for the first three calls, a new one after the silence"
+    );
 }
 
 /// A connector whose one connection says when it is taken out of use.
@@ -191,7 +250,12 @@ impl HttpConnector for OneConnection {
         capture.set_connection_retriever(move || {
             let poisoned = std::sync::Arc::clone(&poisoned);
             let poison = move || poisoned.store(true, std::sync::atomic::Ordering::SeqCst);
-            Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
+            Some(
+                ConnectionMetadata::builder()
+                    .proxied(false)
+                    .poison_fn(poison)
+                    .build(),
+            )
         });
         match self.outcome {
             Outcome::Answer => HttpConnectorFuture::ready(Ok(HttpResponse::new(
@@ -207,7 +271,11 @@ impl HttpConnector for OneConnection {
 #[tokio::test]
 async fn a_connection_without_an_answer_is_not_used_again() {
     // HTTP/2 keeps a connection open when a request on it is given up, so that this matters.
-    for (outcome, taken_out) in [(Outcome::Answer, false), (Outcome::Fail, true), (Outcome::Silence, true)] {
+    for (outcome, taken_out) in [
+        (Outcome::Answer, false),
+        (Outcome::Fail, true),
+        (Outcome::Silence, true),
+    ] {
         let connection = OneConnection {
             outcome,
             ..OneConnection::default()
@@ -231,7 +299,9 @@ async fn a_connection_without_an_answer_is_not_used_again() {
             }
             () = std::future::ready(()) => {}
         }
-        let poisoned = connection.poisoned.load(std::sync::atomic::Ordering::SeqCst);
+        let poisoned = connection
+            .poisoned
+            .load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(poisoned, taken_out, "{outcome:?}");
     }
 }

@@ -176,13 +176,22 @@ pub fn write(lease: &Lease) -> Item {
         put(a::OWNER, AttributeValue::S(owner.as_str().to_owned()));
     }
     if let Some(owner) = &lease.checkpoint_owner {
-        put(a::CHECKPOINT_OWNER, AttributeValue::S(owner.as_str().to_owned()));
+        put(
+            a::CHECKPOINT_OWNER,
+            AttributeValue::S(owner.as_str().to_owned()),
+        );
     }
     if let Some(pending) = &lease.pending {
         put(a::PENDING, from_position(&pending.checkpoint.position));
-        put(a::PENDING_SUB_SEQUENCE, from_number(pending.checkpoint.sub_sequence));
+        put(
+            a::PENDING_SUB_SEQUENCE,
+            from_number(pending.checkpoint.sub_sequence),
+        );
         if let Some(state) = &pending.state {
-            put(a::PENDING_STATE, AttributeValue::B(Blob::new(state.clone())));
+            put(
+                a::PENDING_STATE,
+                AttributeValue::B(Blob::new(state.clone())),
+            );
         }
     }
     if let Some(parents) = from_shards(&lease.parents) {
@@ -230,7 +239,10 @@ fn required<T>(value: Option<T>, name: &str) -> Result<T, String> {
 }
 
 fn wrong_type(name: &str, wanted: &str, found: &AttributeValue) -> String {
-    format!("attribute {name} should be {wanted} and is {}", type_of(found))
+    format!(
+        "attribute {name} should be {wanted} and is {}",
+        type_of(found)
+    )
 }
 
 /// The attribute unless it is absent. NULL counts as absent: Java's reader sees no difference.
@@ -250,9 +262,12 @@ fn text<'a>(item: &'a Item, name: &str) -> Result<Option<&'a str>, String> {
 fn number(item: &Item, name: &str) -> Result<Option<u64>, String> {
     match present(item, name) {
         None => Ok(None),
-        Some(AttributeValue::N(text)) => whole_number(text)
-            .map(Some)
-            .ok_or_else(|| format!("attribute {name} should be a whole number from 0 to 2^64-1 and is '{}'", short(text))),
+        Some(AttributeValue::N(text)) => whole_number(text).map(Some).ok_or_else(|| {
+            format!(
+                "attribute {name} should be a whole number from 0 to 2^64-1 and is '{}'",
+                short(text)
+            )
+        }),
         Some(other) => Err(wrong_type(name, "a number (N)", other)),
     }
 }
@@ -357,9 +372,15 @@ fn whole_number(text: &str) -> Option<u64> {
         format!("{significant}{}", "0".repeat(zeros)).parse().ok()
     } else {
         let drop = usize::try_from(-shift).ok()?;
-        let kept = significant.len().checked_sub(drop).filter(|kept| *kept > 0)?;
+        let kept = significant
+            .len()
+            .checked_sub(drop)
+            .filter(|kept| *kept > 0)?;
         let (kept, dropped) = significant.split_at_checked(kept)?;
-        dropped.bytes().all(|b| b == b'0').then(|| kept.parse().ok())?
+        dropped
+            .bytes()
+            .all(|b| b == b'0')
+            .then(|| kept.parse().ok())?
     }
 }
 

@@ -46,13 +46,22 @@ fn a_row_as_kcl_2_writes_it() {
         ("leaseKey", s("shardId-000000000003")),
         ("leaseCounter", n("41")),
         ("leaseOwner", s("host-7")),
-        ("checkpoint", s("49650000000000000000000000000000000000000000000000000002")),
+        (
+            "checkpoint",
+            s("49650000000000000000000000000000000000000000000000000002"),
+        ),
         ("checkpointSubSequenceNumber", n("4")),
         ("ownerSwitchesSinceCheckpoint", n("2")),
-        ("parentShardId", ss(&["shardId-000000000001", "shardId-000000000000"])),
+        (
+            "parentShardId",
+            ss(&["shardId-000000000001", "shardId-000000000000"]),
+        ),
         ("childShardIds", ss(&["shardId-000000000009"])),
         ("startingHashKey", s("0")),
-        ("endingHashKey", s("340282366920938463463374607431768211455")),
+        (
+            "endingHashKey",
+            s("340282366920938463463374607431768211455"),
+        ),
     ]);
     let expected = Lease {
         key: LeaseKey::new("shardId-000000000003"),
@@ -60,12 +69,16 @@ fn a_row_as_kcl_2_writes_it() {
         checkpoint_owner: None,
         counter: Counter(41),
         checkpoint: ExtendedSequenceNumber::record(
-            SequenceNumber::parse("49650000000000000000000000000000000000000000000000000002").unwrap(),
+            SequenceNumber::parse("49650000000000000000000000000000000000000000000000000002")
+                .unwrap(),
             4,
         ),
         pending: None,
         owner_switches: 2,
-        parents: vec![ShardId::new("shardId-000000000000"), ShardId::new("shardId-000000000001")],
+        parents: vec![
+            ShardId::new("shardId-000000000000"),
+            ShardId::new("shardId-000000000001"),
+        ],
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
     };
@@ -98,7 +111,11 @@ fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
         vec![ShardId::new("p2"), ShardId::new("p1"), ShardId::new("p2")],
         None,
     );
-    assert_eq!(write(&child).get("parentShardId"), Some(&ss(&["p2", "p1"])), "no duplicates in a set");
+    assert_eq!(
+        write(&child).get("parentShardId"),
+        Some(&ss(&["p2", "p1"])),
+        "no duplicates in a set"
+    );
 }
 
 #[test]
@@ -106,51 +123,108 @@ fn rows_of_other_versions_are_read() {
     type Check = fn(&Lease) -> bool;
     let null = AttributeValue::Null(true);
     let cases: Vec<(&str, Item, Check)> = vec![
-        ("missing owner switches", row(&[]), |l| l.owner_switches == 0),
+        ("missing owner switches", row(&[]), |l| {
+            l.owner_switches == 0
+        }),
         ("missing hash keys", row(&[]), |l| l.hash_range.is_none()),
-        ("missing sub-sequence", {
-            let mut row = row(&[]);
-            row.remove("checkpointSubSequenceNumber");
-            row
-        }, |l| l.checkpoint.sub_sequence == 0),
-        ("scientific counter", row(&[("leaseCounter", n("1.2E1"))]), |l| l.counter == Counter(12)),
-        ("one-key range", row(&[("startingHashKey", s("7")), ("endingHashKey", s("7"))]), |l| {
-            l.hash_range == Some(HashRange { start: 7, end: 7 })
+        (
+            "missing sub-sequence",
+            {
+                let mut row = row(&[]);
+                row.remove("checkpointSubSequenceNumber");
+                row
+            },
+            |l| l.checkpoint.sub_sequence == 0,
+        ),
+        (
+            "scientific counter",
+            row(&[("leaseCounter", n("1.2E1"))]),
+            |l| l.counter == Counter(12),
+        ),
+        (
+            "one-key range",
+            row(&[("startingHashKey", s("7")), ("endingHashKey", s("7"))]),
+            |l| l.hash_range == Some(HashRange { start: 7, end: 7 }),
+        ),
+        ("one hash bound", row(&[("startingHashKey", s("7"))]), |l| {
+            l.hash_range.is_none()
         }),
-        ("one hash bound", row(&[("startingHashKey", s("7"))]), |l| l.hash_range.is_none()),
-        ("hand-off", row(&[("checkpointOwner", s("old")), ("leaseOwner", s("next"))]), |l| {
-            l.checkpoint_owner == Some(WorkerId::new("old")) && l.owner == Some(WorkerId::new("next"))
-        }),
-        ("pending without state", row(&[
-            ("pendingCheckpoint", s("77")),
-            ("pendingCheckpointSubSequenceNumber", n("3")),
-        ]), |l| {
-            l.pending == Some(PendingCheckpoint {
-                checkpoint: ExtendedSequenceNumber::record(SequenceNumber::parse("77").unwrap(), 3),
-                state: None,
-            })
-        }),
-        ("pending with state", row(&[
-            ("pendingCheckpoint", s("SHARD_END")),
-            ("pendingCheckpointState", AttributeValue::B(Blob::new(vec![0, 255]))),
-        ]), |l| {
-            l.pending == Some(PendingCheckpoint {
-                checkpoint: ExtendedSequenceNumber::SHARD_END,
-                state: Some(vec![0, 255]),
-            })
-        }),
-        ("NULL is absent", row(&[("leaseOwner", null.clone()), ("parentShardId", null)]), |l| {
-            l.owner.is_none() && l.parents.is_empty()
-        }),
-        ("no owner has an empty name", row(&[("leaseOwner", s(""))]), |l| l.owner.is_none()),
-        ("entityType LEASE", row(&[("entityType", s("LEASE"))]), |l| l.counter == Counter(12)),
-        ("a throughput with an exponent", row(&[("throughputKBps", n("1.0E-4"))]), |l| l.counter == Counter(12)),
-        ("multi-stream key", row(&[
-            ("leaseKey", s("111122223333:orders:1700000000:shardId-3")),
-            ("streamName", s("111122223333:orders:1700000000")),
-            ("shardId", s("shardId-3")),
-        ]), |l| l.shard_id() == ShardId::new("shardId-3")),
-        ("metric-like attribute on a lease", row(&[("lut", n("1"))]), |l| l.counter == Counter(12)),
+        (
+            "hand-off",
+            row(&[("checkpointOwner", s("old")), ("leaseOwner", s("next"))]),
+            |l| {
+                l.checkpoint_owner == Some(WorkerId::new("old"))
+                    && l.owner == Some(WorkerId::new("next"))
+            },
+        ),
+        (
+            "pending without state",
+            row(&[
+                ("pendingCheckpoint", s("77")),
+                ("pendingCheckpointSubSequenceNumber", n("3")),
+            ]),
+            |l| {
+                l.pending
+                    == Some(PendingCheckpoint {
+                        checkpoint: ExtendedSequenceNumber::record(
+                            SequenceNumber::parse("77").unwrap(),
+                            3,
+                        ),
+                        state: None,
+                    })
+            },
+        ),
+        (
+            "pending with state",
+            row(&[
+                ("pendingCheckpoint", s("SHARD_END")),
+                (
+                    "pendingCheckpointState",
+                    AttributeValue::B(Blob::new(vec![0, 255])),
+                ),
+            ]),
+            |l| {
+                l.pending
+                    == Some(PendingCheckpoint {
+                        checkpoint: ExtendedSequenceNumber::SHARD_END,
+                        state: Some(vec![0, 255]),
+                    })
+            },
+        ),
+        (
+            "NULL is absent",
+            row(&[("leaseOwner", null.clone()), ("parentShardId", null)]),
+            |l| l.owner.is_none() && l.parents.is_empty(),
+        ),
+        (
+            "no owner has an empty name",
+            row(&[("leaseOwner", s(""))]),
+            |l| l.owner.is_none(),
+        ),
+        (
+            "entityType LEASE",
+            row(&[("entityType", s("LEASE"))]),
+            |l| l.counter == Counter(12),
+        ),
+        (
+            "a throughput with an exponent",
+            row(&[("throughputKBps", n("1.0E-4"))]),
+            |l| l.counter == Counter(12),
+        ),
+        (
+            "multi-stream key",
+            row(&[
+                ("leaseKey", s("111122223333:orders:1700000000:shardId-3")),
+                ("streamName", s("111122223333:orders:1700000000")),
+                ("shardId", s("shardId-3")),
+            ]),
+            |l| l.shard_id() == ShardId::new("shardId-3"),
+        ),
+        (
+            "metric-like attribute on a lease",
+            row(&[("lut", n("1"))]),
+            |l| l.counter == Counter(12),
+        ),
     ];
     for (what, row, check) in cases {
         assert!(check(&lease(&row)), "{what}: {row:?}");
@@ -168,29 +242,80 @@ fn broken_attributes_are_named() {
         (without("leaseCounter"), "attribute leaseCounter is missing"),
         (without("checkpoint"), "attribute checkpoint is missing"),
         (without("leaseKey"), "attribute leaseKey is missing"),
-        (row(&[("checkpoint", s(""))]), "attribute checkpoint is missing"),
-        (row(&[("leaseCounter", s("12"))]), "attribute leaseCounter should be a number (N) and is a string (S)"),
-        (row(&[("leaseCounter", n("-1"))]), "attribute leaseCounter should be a whole number"),
-        (row(&[("leaseCounter", n("1.5"))]), "attribute leaseCounter should be a whole number"),
-        (row(&[("leaseCounter", n("1E40"))]), "attribute leaseCounter should be a whole number"),
-        (row(&[("leaseCounter", AttributeValue::Null(true))]), "attribute leaseCounter is missing"),
-        (row(&[("leaseOwner", n("1"))]), "attribute leaseOwner should be a string (S) and is a number (N)"),
-        (row(&[("checkpointOwner", ss(&["a"]))]), "attribute checkpointOwner should be a string (S)"),
-        (row(&[("checkpoint", s("trim_horizon"))]), "attribute checkpoint: 'trim_horizon'"),
-        (row(&[("checkpoint", n("77"))]), "attribute checkpoint should be a string (S)"),
-        (row(&[("checkpointSubSequenceNumber", s("0"))]), "attribute checkpointSubSequenceNumber should be a number"),
-        (row(&[("ownerSwitchesSinceCheckpoint", n("x"))]), "attribute ownerSwitchesSinceCheckpoint"),
-        (row(&[("pendingCheckpoint", s("soon"))]), "attribute pendingCheckpoint: 'soon'"),
         (
-            row(&[("pendingCheckpoint", s("7")), ("pendingCheckpointSubSequenceNumber", n("-2"))]),
+            row(&[("checkpoint", s(""))]),
+            "attribute checkpoint is missing",
+        ),
+        (
+            row(&[("leaseCounter", s("12"))]),
+            "attribute leaseCounter should be a number (N) and is a string (S)",
+        ),
+        (
+            row(&[("leaseCounter", n("-1"))]),
+            "attribute leaseCounter should be a whole number",
+        ),
+        (
+            row(&[("leaseCounter", n("1.5"))]),
+            "attribute leaseCounter should be a whole number",
+        ),
+        (
+            row(&[("leaseCounter", n("1E40"))]),
+            "attribute leaseCounter should be a whole number",
+        ),
+        (
+            row(&[("leaseCounter", AttributeValue::Null(true))]),
+            "attribute leaseCounter is missing",
+        ),
+        (
+            row(&[("leaseOwner", n("1"))]),
+            "attribute leaseOwner should be a string (S) and is a number (N)",
+        ),
+        (
+            row(&[("checkpointOwner", ss(&["a"]))]),
+            "attribute checkpointOwner should be a string (S)",
+        ),
+        (
+            row(&[("checkpoint", s("trim_horizon"))]),
+            "attribute checkpoint: 'trim_horizon'",
+        ),
+        (
+            row(&[("checkpoint", n("77"))]),
+            "attribute checkpoint should be a string (S)",
+        ),
+        (
+            row(&[("checkpointSubSequenceNumber", s("0"))]),
+            "attribute checkpointSubSequenceNumber should be a number",
+        ),
+        (
+            row(&[("ownerSwitchesSinceCheckpoint", n("x"))]),
+            "attribute ownerSwitchesSinceCheckpoint",
+        ),
+        (
+            row(&[("pendingCheckpoint", s("soon"))]),
+            "attribute pendingCheckpoint: 'soon'",
+        ),
+        (
+            row(&[
+                ("pendingCheckpoint", s("7")),
+                ("pendingCheckpointSubSequenceNumber", n("-2")),
+            ]),
             "attribute pendingCheckpointSubSequenceNumber",
         ),
         (
-            row(&[("pendingCheckpoint", s("7")), ("pendingCheckpointState", n("2"))]),
+            row(&[
+                ("pendingCheckpoint", s("7")),
+                ("pendingCheckpointState", n("2")),
+            ]),
             "attribute pendingCheckpointState should be binary (B)",
         ),
-        (row(&[("parentShardId", s("shardId-0"))]), "attribute parentShardId should be a set of strings (SS)"),
-        (row(&[("childShardIds", AttributeValue::L(vec![]))]), "attribute childShardIds should be a set of strings"),
+        (
+            row(&[("parentShardId", s("shardId-0"))]),
+            "attribute parentShardId should be a set of strings (SS)",
+        ),
+        (
+            row(&[("childShardIds", AttributeValue::L(vec![]))]),
+            "attribute childShardIds should be a set of strings",
+        ),
         (
             row(&[("startingHashKey", s("9")), ("endingHashKey", s("5"))]),
             "attributes startingHashKey and endingHashKey",
@@ -199,12 +324,19 @@ fn broken_attributes_are_named() {
             row(&[("startingHashKey", s("zero")), ("endingHashKey", s("5"))]),
             "are 'zero' and '5'",
         ),
-        (row(&[("startingHashKey", n("9"))]), "attribute startingHashKey should be a string (S)"),
+        (
+            row(&[("startingHashKey", n("9"))]),
+            "attribute startingHashKey should be a string (S)",
+        ),
     ];
     for (row, wanted) in cases {
         match read(&row) {
             Row::Unreadable(unreadable) => {
-                assert!(unreadable.reason.contains(wanted), "{} / {wanted}", unreadable.reason);
+                assert!(
+                    unreadable.reason.contains(wanted),
+                    "{} / {wanted}",
+                    unreadable.reason
+                );
                 assert_eq!(unreadable.key, key_of(&row));
             }
             other => panic!("{other:?} / {wanted}"),
@@ -217,16 +349,40 @@ fn items_that_are_no_leases_are_told_apart() {
     let counted = |key: &str, kind: &str| row(&[("leaseKey", s(key)), ("entityType", s(kind))]);
     let cases = [
         (counted("Leader", "LEADER"), "LEADER"),
-        (counted("worker-1", "WORKER_METRIC_STATS"), "WORKER_METRIC_STATS"),
+        (
+            counted("worker-1", "WORKER_METRIC_STATS"),
+            "WORKER_METRIC_STATS",
+        ),
         (counted("x", "SOMETHING_OF_KCL_4"), "SOMETHING_OF_KCL_4"),
         (row(&[("leaseKey", s("Leader"))]), "LEADER"),
-        (item(&[("leaseKey", s("Migration3.0"))]), "CLIENT_VERSION_MIGRATION"),
-        (item(&[("leaseKey", s("TableMigration3.5"))]), "TABLE_MIGRATION"),
-        (item(&[("leaseKey", s("w")), ("lut", n("1"))]), "WORKER_METRIC_STATS"),
-        (item(&[("leaseKey", s("w")), ("cv", s("x"))]), "CLIENT_VERSION_MIGRATION"),
-        (item(&[("leaseKey", s("w")), ("tm", s("x"))]), "TABLE_MIGRATION"),
-        (item(&[("leaseKey", s("w")), ("ownerName", s("x"))]), "LEADER"),
-        (item(&[("leaseKey", s("1:a:2")), ("streamId", s("1:a:2"))]), "STREAM"),
+        (
+            item(&[("leaseKey", s("Migration3.0"))]),
+            "CLIENT_VERSION_MIGRATION",
+        ),
+        (
+            item(&[("leaseKey", s("TableMigration3.5"))]),
+            "TABLE_MIGRATION",
+        ),
+        (
+            item(&[("leaseKey", s("w")), ("lut", n("1"))]),
+            "WORKER_METRIC_STATS",
+        ),
+        (
+            item(&[("leaseKey", s("w")), ("cv", s("x"))]),
+            "CLIENT_VERSION_MIGRATION",
+        ),
+        (
+            item(&[("leaseKey", s("w")), ("tm", s("x"))]),
+            "TABLE_MIGRATION",
+        ),
+        (
+            item(&[("leaseKey", s("w")), ("ownerName", s("x"))]),
+            "LEADER",
+        ),
+        (
+            item(&[("leaseKey", s("1:a:2")), ("streamId", s("1:a:2"))]),
+            "STREAM",
+        ),
     ];
     for (row, kind) in cases {
         assert_eq!(
@@ -278,12 +434,14 @@ fn numbers_in_every_notation() {
 }
 
 fn positions() -> impl Strategy<Value = ExtendedSequenceNumber> {
-    ("TRIM_HORIZON|LATEST|AT_TIMESTAMP|SHARD_END|[1-9][0-9]{0,60}", any::<u64>()).prop_map(|(text, sub_sequence)| {
-        ExtendedSequenceNumber {
+    (
+        "TRIM_HORIZON|LATEST|AT_TIMESTAMP|SHARD_END|[1-9][0-9]{0,60}",
+        any::<u64>(),
+    )
+        .prop_map(|(text, sub_sequence)| ExtendedSequenceNumber {
             position: text.parse().unwrap(),
             sub_sequence,
-        }
-    })
+        })
 }
 
 fn ids() -> impl Strategy<Value = Vec<ShardId>> {

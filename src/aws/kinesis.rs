@@ -14,12 +14,18 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::Bytes;
 
-use crate::aws::errors::{self, Call, Cause};
+use crate::aws::clients::twice_after_hiccup;
+use crate::aws::errors::{self, Call};
 use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
-use crate::ports::{RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary};
+use crate::ports::{
+    RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary,
+};
+
+/// The most records that one GetRecords may ask for.
+const MOST_RECORDS: u32 = 10_000;
 
 /// How the stream is named in calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +107,10 @@ impl KinesisStream {
             .send()
         })
         .await?;
-        Ok((output.shards.unwrap_or_default(), output.next_token.filter(|token| !token.is_empty())))
+        Ok((
+            output.shards.unwrap_or_default(),
+            output.next_token.filter(|token| !token.is_empty()),
+        ))
     }
 }
 
@@ -122,11 +131,18 @@ impl Stream for KinesisStream {
         })
         .await?;
         let Some(summary) = output.stream_description_summary else {
-            return Err(strange("DescribeStreamSummary", &subject, "it has no summary"));
+            return Err(strange(
+                "DescribeStreamSummary",
+                &subject,
+                "it has no summary",
+            ));
         };
         Ok(StreamSummary {
             arn: summary.stream_arn,
-            readable: matches!(summary.stream_status, StreamStatus::Active | StreamStatus::Updating),
+            readable: matches!(
+                summary.stream_status,
+                StreamStatus::Active | StreamStatus::Updating
+            ),
             status: summary.stream_status.as_str().to_owned(),
         })
     }
@@ -138,20 +154,30 @@ impl Stream for KinesisStream {
         loop {
             let (page, next) = self.list_page(filter, token.clone()).await?;
             for shard in page {
-                shards.push(from_shard(shard).map_err(|what| strange("ListShards", &subject, &what))?);
+                shards.push(
+                    from_shard(shard).map_err(|what| strange("ListShards", &subject, &what))?,
+                );
             }
             match next {
                 None => return Ok(shards),
                 // Would go round for ever.
                 Some(next) if token.as_ref() == Some(&next) => {
-                    return Err(strange("ListShards", &subject, "a page names itself as the next one"));
+                    return Err(strange(
+                        "ListShards",
+                        &subject,
+                        "a page names itself as the next one",
+                    ));
                 }
                 next => token = next,
             }
         }
     }
 
-    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<Option<ShardIterator>, StreamError> {
+    async fn iterator(
+        &self,
+        shard: &ShardId,
+        start: &IteratorStart,
+    ) -> Result<Option<ShardIterator>, StreamError> {
         let (kind, sequence, timestamp) = to_start(start);
         let output = calling("GetShardIterator", &self.on_shard(shard), || {
             self.client
@@ -180,7 +206,7 @@ impl Stream for KinesisStream {
                 .get_records()
                 .set_stream_arn(self.stream.arn())
                 .shard_iterator(&iterator.0)
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .limit(i32::try_from(limit.clamp(1, MOST_RECORDS)).unwrap_or(i32::MAX))
                 .send()
         })
         .await?;
@@ -204,7 +230,11 @@ impl Stream for KinesisStream {
 }
 
 /// Calls, and once more after a hiccup.
-async fn calling<T, E, F, Fut>(operation: &'static str, subject: &str, mut send: F) -> Result<T, StreamError>
+async fn calling<T, E, F, Fut>(
+    operation: &'static str,
+    subject: &str,
+    send: F,
+) -> Result<T, StreamError>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -215,17 +245,9 @@ where
         operation,
         subject,
     };
-    let first = match send().await {
-        Ok(output) => return Ok(output),
-        Err(error) => Cause::of(&error),
-    };
-    if !first.is_hiccup() {
-        return Err(errors::stream_error(call, &first));
-    }
-    tracing::debug!("{}; trying once more", first.sentence(call));
-    send()
+    twice_after_hiccup(send)
         .await
-        .map_err(|error| errors::stream_error(call, &Cause::of(&error)))
+        .map_err(|cause| errors::stream_error(call, &cause))
 }
 
 /// An answer that breaks the service's own rules. It would be the same the next time.
@@ -244,10 +266,17 @@ fn to_filter(filter: ShardFilter) -> Option<types::ShardFilter> {
         ShardFilter::All => return None,
         ShardFilter::AtLatest => (ShardFilterType::AtLatest, None),
         ShardFilter::AtTrimHorizon => (ShardFilterType::AtTrimHorizon, None),
-        ShardFilter::AtTimestamp(millis) => (ShardFilterType::AtTimestamp, Some(DateTime::from_millis(millis))),
+        ShardFilter::AtTimestamp(millis) => (
+            ShardFilterType::AtTimestamp,
+            Some(DateTime::from_millis(millis)),
+        ),
     };
     // proven: the only required field is set.
-    types::ShardFilter::builder().r#type(kind).set_timestamp(timestamp).build().ok()
+    types::ShardFilter::builder()
+        .r#type(kind)
+        .set_timestamp(timestamp)
+        .build()
+        .ok()
 }
 
 fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
@@ -255,21 +284,31 @@ fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option
     match start {
         IteratorStart::Latest => (ShardIteratorType::Latest, None, None),
         IteratorStart::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
-        IteratorStart::AtTimestamp(millis) => {
-            (ShardIteratorType::AtTimestamp, None, Some(DateTime::from_millis(*millis)))
+        IteratorStart::AtTimestamp(millis) => (
+            ShardIteratorType::AtTimestamp,
+            None,
+            Some(DateTime::from_millis(*millis)),
+        ),
+        IteratorStart::AtSequenceNumber(number) => {
+            (ShardIteratorType::AtSequenceNumber, digits(number), None)
         }
-        IteratorStart::AtSequenceNumber(number) => (ShardIteratorType::AtSequenceNumber, digits(number), None),
-        IteratorStart::AfterSequenceNumber(number) => (ShardIteratorType::AfterSequenceNumber, digits(number), None),
+        IteratorStart::AfterSequenceNumber(number) => {
+            (ShardIteratorType::AfterSequenceNumber, digits(number), None)
+        }
     }
 }
 
 fn to_iterator(iterator: Option<String>) -> Option<ShardIterator> {
-    iterator.filter(|iterator| !iterator.is_empty()).map(ShardIterator)
+    iterator
+        .filter(|iterator| !iterator.is_empty())
+        .map(ShardIterator)
 }
 
 fn from_range(shard: &str, range: Option<types::HashKeyRange>) -> Result<HashRange, String> {
     let Some(range) = range else {
-        return Err(format!("shard '{shard}' has no hash key range, without which a lease cannot be made"));
+        return Err(format!(
+            "shard '{shard}' has no hash key range, without which a lease cannot be made"
+        ));
     };
     HashRange::parse(&range.starting_hash_key, &range.ending_hash_key).ok_or_else(|| {
         format!(
@@ -284,14 +323,18 @@ fn from_shard(shard: types::Shard) -> Result<Shard, String> {
         return Err("a shard has no id".to_owned());
     }
     let Some(sequence) = shard.sequence_number_range else {
-        return Err(format!("shard '{}' has no sequence number range", shard.shard_id));
+        return Err(format!(
+            "shard '{}' has no sequence number range",
+            shard.shard_id
+        ));
     };
-    let starting_sequence = SequenceNumber::parse(&sequence.starting_sequence_number).map_err(|_| {
-        format!(
-            "shard '{}' starts at '{}', which is no sequence number",
-            shard.shard_id, sequence.starting_sequence_number
-        )
-    })?;
+    let starting_sequence =
+        SequenceNumber::parse(&sequence.starting_sequence_number).map_err(|_| {
+            format!(
+                "shard '{}' starts at '{}', which is no sequence number",
+                shard.shard_id, sequence.starting_sequence_number
+            )
+        })?;
     Ok(Shard {
         parents: [shard.parent_shard_id, shard.adjacent_parent_shard_id]
             .into_iter()
@@ -318,8 +361,12 @@ fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
 }
 
 fn from_record(record: types::Record) -> Result<Record, String> {
-    let sequence_number = SequenceNumber::parse(&record.sequence_number)
-        .map_err(|_| format!("a record has the sequence number '{}'", record.sequence_number))?;
+    let sequence_number = SequenceNumber::parse(&record.sequence_number).map_err(|_| {
+        format!(
+            "a record has the sequence number '{}'",
+            record.sequence_number
+        )
+    })?;
     Ok(Record {
         sequence_number,
         // Absent where the service distributes records by itself and the producer gave none.
@@ -327,9 +374,15 @@ fn from_record(record: types::Record) -> Result<Record, String> {
         data: Bytes::from(record.data.into_inner()),
         arrival_millis: record
             .approximate_arrival_timestamp
-            .and_then(|time| time.to_millis().ok())
-            .unwrap_or(0),
+            .map_or(0, |time| millis(&time)),
     })
+}
+
+/// Milliseconds of a time, to the nearest. The service sends seconds with a fraction, which as a float
+/// mostly lie a few nanoseconds below the millisecond that was meant; cutting off would lose one.
+fn millis(time: &DateTime) -> i64 {
+    let fraction = (i64::from(time.subsec_nanos()) + 500_000) / 1_000_000;
+    time.secs().saturating_mul(1000).saturating_add(fraction)
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 const ARN: &str = "arn:aws:kinesis:eu-west-9:111122223333:stream/orders";
 
 async fn by_name(service: &FakeService) -> KinesisStream {
-    let client = clients::kinesis(&settings(), &service.access()).await.unwrap();
+    let client = clients::kinesis(&settings(), &service.access())
+        .await
+        .unwrap();
     KinesisStream::new(client, StreamRef::Name("orders".to_owned()))
 }
 
 async fn by_arn(service: &FakeService) -> KinesisStream {
-    let client = clients::kinesis(&settings(), &service.access()).await.unwrap();
+    let client = clients::kinesis(&settings(), &service.access())
+        .await
+        .unwrap();
     KinesisStream::new(
         client,
         StreamRef::Arn {
@@ -46,7 +50,11 @@ async fn listing_sends_name_and_filter_first_and_then_the_token_alone() {
         Reply::ok(json!({"Shards": [], "NextToken": "t2"})),
         Reply::ok(json!({"Shards": [shard("shardId-2")]})),
     ]);
-    let shards = by_name(&service).await.list_shards(ShardFilter::AtTimestamp(1_700_000_000_123)).await.unwrap();
+    let shards = by_name(&service)
+        .await
+        .list_shards(ShardFilter::AtTimestamp(1_700_000_000_123))
+        .await
+        .unwrap();
     let ids: Vec<&str> = shards.iter().map(|shard| shard.id.as_str()).collect();
     assert_eq!(ids, ["shardId-1", "shardId-2"]);
     let bodies: Vec<Value> = service.seen().into_iter().map(|seen| seen.body).collect();
@@ -62,8 +70,14 @@ async fn listing_sends_name_and_filter_first_and_then_the_token_alone() {
 
 #[tokio::test]
 async fn a_page_that_names_itself_ends_the_listing() {
-    let service = FakeService::script(vec![Reply::ok(json!({"Shards": [shard("shardId-1")], "NextToken": "t"}))]);
-    let error = by_name(&service).await.list_shards(ShardFilter::All).await.unwrap_err();
+    let service = FakeService::script(vec![Reply::ok(
+        json!({"Shards": [shard("shardId-1")], "NextToken": "t"}),
+    )]);
+    let error = by_name(&service)
+        .await
+        .list_shards(ShardFilter::All)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, StreamErrorKind::Fatal);
     assert_eq!(service.seen().len(), 2);
 }
@@ -73,11 +87,17 @@ async fn filters_in_the_services_words() {
     let cases = [
         (ShardFilter::All, Value::Null),
         (ShardFilter::AtLatest, json!({"Type": "AT_LATEST"})),
-        (ShardFilter::AtTrimHorizon, json!({"Type": "AT_TRIM_HORIZON"})),
+        (
+            ShardFilter::AtTrimHorizon,
+            json!({"Type": "AT_TRIM_HORIZON"}),
+        ),
     ];
     for (filter, wanted) in cases {
         let service = FakeService::script(vec![Reply::ok(json!({"Shards": []}))]);
-        assert_eq!(by_name(&service).await.list_shards(filter).await.unwrap(), []);
+        assert_eq!(
+            by_name(&service).await.list_shards(filter).await.unwrap(),
+            []
+        );
         assert_eq!(service.seen()[0].body["ShardFilter"], wanted);
     }
 }
@@ -91,8 +111,14 @@ async fn a_shard_as_the_service_describes_it() {
         "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "340282366920938463463374607431768211455"},
         "SequenceNumberRange": {"StartingSequenceNumber": "495", "EndingSequenceNumber": "500"},
     });
-    let service = FakeService::script(vec![Reply::ok(json!({"Shards": [merged, shard("shardId-4")]}))]);
-    let shards = by_name(&service).await.list_shards(ShardFilter::All).await.unwrap();
+    let service = FakeService::script(vec![Reply::ok(
+        json!({"Shards": [merged, shard("shardId-4")]}),
+    )]);
+    let shards = by_name(&service)
+        .await
+        .list_shards(ShardFilter::All)
+        .await
+        .unwrap();
     assert_eq!(
         shards[0],
         Shard {
@@ -111,32 +137,61 @@ async fn shards_that_cannot_be_used_are_named() {
     let good = || shard("shardId-1");
     let cases = [
         (altered(good(), "ShardId", json!("")), "no id"),
-        (altered(good(), "HashKeyRange", Value::Null), "'shardId-1' has no hash key range"),
         (
-            altered(good(), "HashKeyRange", json!({"StartingHashKey": "9", "EndingHashKey": "0"})),
+            altered(good(), "HashKeyRange", Value::Null),
+            "'shardId-1' has no hash key range",
+        ),
+        (
+            altered(
+                good(),
+                "HashKeyRange",
+                json!({"StartingHashKey": "9", "EndingHashKey": "0"}),
+            ),
             "'shardId-1' has the hash key range '9' to '0'",
         ),
-        (altered(good(), "SequenceNumberRange", Value::Null), "'shardId-1' has no sequence number range"),
         (
-            altered(good(), "SequenceNumberRange", json!({"StartingSequenceNumber": "x"})),
+            altered(good(), "SequenceNumberRange", Value::Null),
+            "'shardId-1' has no sequence number range",
+        ),
+        (
+            altered(
+                good(),
+                "SequenceNumberRange",
+                json!({"StartingSequenceNumber": "x"}),
+            ),
             "starts at 'x'",
         ),
     ];
     for (shard, wanted) in cases {
         let service = FakeService::script(vec![Reply::ok(json!({"Shards": [shard]}))]);
-        let error = by_name(&service).await.list_shards(ShardFilter::All).await.unwrap_err();
+        let error = by_name(&service)
+            .await
+            .list_shards(ShardFilter::All)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, StreamErrorKind::Fatal);
-        assert!(error.message.contains(wanted) && error.message.contains("stream orders"), "{}", error.message);
+        assert!(
+            error.message.contains(wanted) && error.message.contains("stream orders"),
+            "{}",
+            error.message
+        );
     }
 }
 
 #[tokio::test]
 async fn iterators_start_where_they_are_told_to() {
-    let number = SequenceNumber::parse("49650000000000000000000000000000000000000000000000000002").unwrap();
+    let number =
+        SequenceNumber::parse("49650000000000000000000000000000000000000000000000000002").unwrap();
     let digits = number.as_str().to_owned();
     let cases = [
-        (IteratorStart::Latest, json!({"ShardIteratorType": "LATEST"})),
-        (IteratorStart::TrimHorizon, json!({"ShardIteratorType": "TRIM_HORIZON"})),
+        (
+            IteratorStart::Latest,
+            json!({"ShardIteratorType": "LATEST"}),
+        ),
+        (
+            IteratorStart::TrimHorizon,
+            json!({"ShardIteratorType": "TRIM_HORIZON"}),
+        ),
         (
             IteratorStart::AtTimestamp(1_700_000_000_001),
             json!({"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1_700_000_000.001}),
@@ -152,7 +207,11 @@ async fn iterators_start_where_they_are_told_to() {
     ];
     for (start, wanted) in cases {
         let service = FakeService::script(vec![Reply::ok(json!({"ShardIterator": "it"}))]);
-        let iterator = by_arn(&service).await.iterator(&ShardId::new("shardId-1"), &start).await.unwrap();
+        let iterator = by_arn(&service)
+            .await
+            .iterator(&ShardId::new("shardId-1"), &start)
+            .await
+            .unwrap();
         assert_eq!(iterator, Some(ShardIterator("it".to_owned())));
         let mut wanted = wanted;
         wanted["StreamARN"] = json!(ARN);
@@ -163,9 +222,17 @@ async fn iterators_start_where_they_are_told_to() {
 
 #[tokio::test]
 async fn an_iterator_that_is_not_given_is_none() {
-    for answer in [json!({}), json!({"ShardIterator": ""}), json!({"ShardIterator": null})] {
+    for answer in [
+        json!({}),
+        json!({"ShardIterator": ""}),
+        json!({"ShardIterator": null}),
+    ] {
         let service = FakeService::script(vec![Reply::ok(answer)]);
-        let iterator = by_name(&service).await.iterator(&ShardId::new("s"), &IteratorStart::Latest).await.unwrap();
+        let iterator = by_name(&service)
+            .await
+            .iterator(&ShardId::new("s"), &IteratorStart::Latest)
+            .await
+            .unwrap();
         assert_eq!(iterator, None);
     }
 }
@@ -176,7 +243,10 @@ fn record(sequence: &str) -> Value {
 
 async fn page(service: &FakeService) -> Result<RecordsPage, StreamError> {
     let iterator = ShardIterator("it".to_owned());
-    by_arn(service).await.get_records(&ShardId::new("shardId-1"), &iterator, 10_000).await
+    by_arn(service)
+        .await
+        .get_records(&ShardId::new("shardId-1"), &iterator, 10_000)
+        .await
 }
 
 #[tokio::test]
@@ -205,13 +275,47 @@ async fn a_page_of_records() {
 }
 
 #[tokio::test]
+async fn no_limit_is_sent_that_the_service_refuses() {
+    for (limit, sent) in [(0, 1), (500, 500), (u32::MAX, 10_000)] {
+        let service = FakeService::script(vec![Reply::ok(json!({"Records": []}))]);
+        let iterator = ShardIterator("it".to_owned());
+        by_name(&service)
+            .await
+            .get_records(&ShardId::new("s"), &iterator, limit)
+            .await
+            .unwrap();
+        assert_eq!(
+            service.seen()[0].body,
+            json!({"ShardIterator": "it", "Limit": sent})
+        );
+    }
+}
+
+#[tokio::test]
+async fn arrival_times_are_exact_to_the_millisecond() {
+    for millis in (1_763_665_000_000_i64..1_763_665_001_000).step_by(7) {
+        let seconds = format!("{}.{:03}", millis / 1000, millis % 1000);
+        let body = format!(
+            r#"{{"Records":[{{"SequenceNumber":"7","Data":"","ApproximateArrivalTimestamp":{seconds}}}]}}"#
+        );
+        let service = FakeService::script(vec![Reply::Text(200, Box::leak(body.into_boxed_str()))]);
+        assert_eq!(
+            page(&service).await.unwrap().records[0].arrival_millis,
+            millis
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_shard_names_its_children() {
     let child = json!({
         "ShardId": "shardId-9",
         "ParentShards": ["shardId-1", "shardId-2"],
         "HashKeyRange": {"StartingHashKey": "5", "EndingHashKey": "5"},
     });
-    let service = FakeService::script(vec![Reply::ok(json!({"Records": [], "ChildShards": [child]}))]);
+    let service = FakeService::script(vec![Reply::ok(
+        json!({"Records": [], "ChildShards": [child]}),
+    )]);
     let page = page(&service).await.unwrap();
     assert_eq!(page.next, None);
     assert_eq!(
@@ -229,7 +333,13 @@ async fn records_without_what_matters_are_errors_and_without_the_rest_are_read()
     let bare = json!({"Records": [{"SequenceNumber": "7", "Data": "", "PartitionKey": null}]});
     let service = FakeService::script(vec![Reply::ok(bare)]);
     let read = page(&service).await.unwrap();
-    assert_eq!((read.records[0].partition_key.as_str(), read.records[0].arrival_millis), ("", 0));
+    assert_eq!(
+        (
+            read.records[0].partition_key.as_str(),
+            read.records[0].arrival_millis
+        ),
+        ("", 0)
+    );
     for broken in [
         json!({"Records": [{"Data": "", "PartitionKey": "k"}]}),
         json!({"Records": [{"SequenceNumber": "", "Data": ""}]}),
@@ -240,13 +350,25 @@ async fn records_without_what_matters_are_errors_and_without_the_rest_are_read()
         let service = FakeService::script(vec![Reply::ok(broken.clone())]);
         let error = page(&service).await.unwrap_err();
         assert_eq!(error.kind, StreamErrorKind::Fatal, "{broken}");
-        assert!(error.message.starts_with("GetRecords on shard shardId-1 of stream orders"), "{}", error.message);
+        assert!(
+            error
+                .message
+                .starts_with("GetRecords on shard shardId-1 of stream orders"),
+            "{}",
+            error.message
+        );
     }
 }
 
 #[tokio::test]
 async fn describing_tells_whether_it_can_be_read() {
-    for (status, readable) in [("ACTIVE", true), ("UPDATING", true), ("CREATING", false), ("DELETING", false), ("NEW", false)] {
+    for (status, readable) in [
+        ("ACTIVE", true),
+        ("UPDATING", true),
+        ("CREATING", false),
+        ("DELETING", false),
+        ("NEW", false),
+    ] {
         let summary = json!({"StreamDescriptionSummary": {
             "StreamName": "orders", "StreamARN": ARN, "StreamStatus": status, "RetentionPeriodHours": 24,
             "StreamCreationTimestamp": 1, "EnhancedMonitoring": [], "OpenShardCount": 1,
@@ -270,17 +392,39 @@ async fn a_stumble_is_repeated_once_and_nothing_else_is() {
     let good = Reply::ok(json!({"Records": []}));
     let cases = [
         (vec![Reply::Broken, good.clone()], None, 2),
-        (vec![Reply::error(500, "InternalFailure", "x"), good.clone()], None, 2),
+        (
+            vec![Reply::error(500, "InternalFailure", "x"), good.clone()],
+            None,
+            2,
+        ),
         (vec![Reply::Text(502, "<html>"), good.clone()], None, 2),
         (vec![Reply::Text(200, "{"), good.clone()], None, 2),
-        (vec![Reply::Broken, Reply::Broken, good.clone()], Some(StreamErrorKind::Retry), 2),
         (
-            vec![Reply::error(400, "ProvisionedThroughputExceededException", "x"), good.clone()],
+            vec![Reply::Broken, Reply::Broken, good.clone()],
+            Some(StreamErrorKind::Retry),
+            2,
+        ),
+        (
+            vec![
+                Reply::error(400, "ProvisionedThroughputExceededException", "x"),
+                good.clone(),
+            ],
             Some(StreamErrorKind::SlowDown),
             1,
         ),
-        (vec![Reply::error(400, "ExpiredIteratorException", "x"), good.clone()], Some(StreamErrorKind::Expired), 1),
-        (vec![Reply::Refused, good.clone()], Some(StreamErrorKind::Retry), 1),
+        (
+            vec![
+                Reply::error(400, "ExpiredIteratorException", "x"),
+                good.clone(),
+            ],
+            Some(StreamErrorKind::Expired),
+            1,
+        ),
+        (
+            vec![Reply::Refused, good.clone()],
+            Some(StreamErrorKind::Retry),
+            1,
+        ),
         (vec![Reply::Silent, good], Some(StreamErrorKind::Retry), 1),
     ];
     for (replies, kind, calls) in cases {

@@ -8,7 +8,8 @@
 //! | [`errors`] | what went wrong in a call → what to do about it, and a sentence |
 //! | [`item`] | a row of the lease table ↔ a lease |
 //! | [`expression`] | a write on a lease → DynamoDB's expressions |
-//! | [`dynamodb`] | the lease table: [`crate::ports::LeaseStore`] |
+//! | [`table`] | whether the lease table exists, making it, waiting for it |
+//! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -22,6 +23,7 @@ pub mod expression;
 pub mod http;
 pub mod item;
 pub mod kinesis;
+pub mod table;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -84,7 +84,11 @@ impl FakeService {
         let left = Mutex::new(replies);
         Self::new(move |_, _| {
             let mut left = left.lock().unwrap();
-            if left.len() > 1 { left.remove(0) } else { left[0].clone() }
+            if left.len() > 1 {
+                left.remove(0)
+            } else {
+                left[0].clone()
+            }
         })
     }
 
@@ -122,7 +126,8 @@ impl HttpConnector for FakeService {
         let header = |name: &str| request.headers().get(name).unwrap_or_default().to_owned();
         let target = header("x-amz-target");
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
+        let body: Value =
+            serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
         let reply = (self.answer)(&operation, &body);
         self.seen.lock().unwrap().push(Seen {
             operation,
@@ -133,12 +138,21 @@ impl HttpConnector for FakeService {
         let response = |status: u16, body: String| {
             HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body))
         };
-        let io = |kind: std::io::ErrorKind| ConnectorError::io(Box::new(std::io::Error::from(kind)));
+        let io =
+            |kind: std::io::ErrorKind| ConnectorError::io(Box::new(std::io::Error::from(kind)));
         match reply {
-            Reply::Json(status, body) => HttpConnectorFuture::ready(Ok(response(status, body.to_string()))),
-            Reply::Text(status, body) => HttpConnectorFuture::ready(Ok(response(status, body.to_owned()))),
-            Reply::Refused => HttpConnectorFuture::ready(Err(io(std::io::ErrorKind::ConnectionRefused))),
-            Reply::Broken => HttpConnectorFuture::ready(Err(io(std::io::ErrorKind::ConnectionReset))),
+            Reply::Json(status, body) => {
+                HttpConnectorFuture::ready(Ok(response(status, body.to_string())))
+            }
+            Reply::Text(status, body) => {
+                HttpConnectorFuture::ready(Ok(response(status, body.to_owned())))
+            }
+            Reply::Refused => {
+                HttpConnectorFuture::ready(Err(io(std::io::ErrorKind::ConnectionRefused)))
+            }
+            Reply::Broken => {
+                HttpConnectorFuture::ready(Err(io(std::io::ErrorKind::ConnectionReset)))
+            }
             Reply::Silent => HttpConnectorFuture::new(std::future::pending()),
         }
     }
@@ -186,7 +200,9 @@ pub(crate) fn embedded_dynamodb() -> FakeService {
                     Ok(request) => database
                         .$method(request)
                         .map(|response| serde_json::to_value(response).unwrap()),
-                    Err(error) => return Reply::error(400, "SerializationException", &error.to_string()),
+                    Err(error) => {
+                        return Reply::error(400, "SerializationException", &error.to_string())
+                    }
                 }
             };
         }
@@ -202,7 +218,10 @@ pub(crate) fn embedded_dynamodb() -> FakeService {
         };
         match result {
             Ok(body) => Reply::ok(body),
-            Err(error) => Reply::Json(error.status_code(), serde_json::from_str(&error.to_json()).unwrap()),
+            Err(error) => Reply::Json(
+                error.status_code(),
+                serde_json::from_str(&error.to_json()).unwrap(),
+            ),
         }
     })
 }

@@ -8,7 +8,7 @@ use crate::local::kinesis::Options;
 use crate::local::{LocalAws, create_stream, serve};
 use crate::observe::log;
 use crate::os::clock::SystemClock;
-use crate::os::tasks;
+use crate::os::runtime;
 use crate::os::signals::{Received, Signals};
 use crate::ports::Clock;
 
@@ -23,7 +23,7 @@ pub fn run(command: &LocalCommand) -> ExitCode {
         enforce_limits,
     } = command;
     let result = log::init(None).and_then(|()| {
-        let runtime = tasks::main_runtime().map_err(|error| error.to_string())?;
+        let runtime = runtime::main_runtime().map_err(|error| error.to_string())?;
         runtime.block_on(serve_until_signal(*port, streams, *enforce_limits))
     });
     match result {

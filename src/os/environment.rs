@@ -53,6 +53,11 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
     }
 }
 
+/// The command line, the program's own name first.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
 /// The name of this host, as `uname -n` prints it.
 #[must_use]
 pub fn host_name() -> String {

@@ -35,6 +35,14 @@ pub enum LockError {
     /// No place can be written to.
     #[error("no lock file for the worker id can be made ({0}): set workerId in the properties, or XDG_RUNTIME_DIR to a directory that can be written to")]
     NoPlace(String),
+    /// The worker id that was asked for is in use on this host.
+    #[error("the worker id '{worker_id}' is in use by process {process} on this host: give each worker an id of its own (workerId), or leave workerId out")]
+    InUse {
+        /// The id.
+        worker_id: String,
+        /// The process that holds it, as far as the file tells.
+        process: String,
+    },
     /// All names are taken.
     #[error("{0} daemons of this application run on this host already: set workerId in the properties")]
     TooMany(u32),
@@ -61,23 +69,33 @@ impl WorkerIdLock {
         application: &str,
     ) -> Result<Self, LockError> {
         let base = format!("{host}-{application}");
-        let mut refusals = Vec::new();
-        let user = rustix::process::geteuid().as_raw();
-        let private = places.temporary.join(format!("kcl-daemon-{user}"));
-        let runtime = places.runtime.iter().filter(|path| path.is_absolute());
-        for directory in runtime.chain([&places.temporary, &private]) {
-            // The last one belongs to this user alone, for hosts on which the shared one refuses.
-            let usable = match *directory == private {
-                true => make_private(directory),
-                false => Ok(()),
-            };
-            match usable.and_then(|()| acquire_in(directory, &base)) {
-                Ok(Some(lock)) => return Ok(lock),
-                Ok(None) => return Err(LockError::TooMany(MOST_DAEMONS)),
-                Err(error) => refusals.push(format!("{}: {error}", directory.display())),
-            }
+        let names = (1..=MOST_DAEMONS).map(|number| match number {
+            1 => base.clone(),
+            _ => format!("{base}-{number}"),
+        });
+        let names: Vec<(String, String)> = names.map(|name| (name.clone(), name)).collect();
+        acquire_any(places, &names)?.ok_or(LockError::TooMany(MOST_DAEMONS))
+    }
+
+    /// Takes exactly this worker id, as the properties file asks for it (`workerId`).
+    ///
+    /// # Errors
+    /// [`LockError`], also when another daemon of the application has it on this host.
+    pub fn acquire_exact(
+        places: &LockPlaces,
+        worker_id: &str,
+        application: &str,
+    ) -> Result<Self, LockError> {
+        // Told apart from the default names, which never contain an '@' before escaping.
+        let name = format!("{worker_id}@{application}");
+        let names = [(name.clone(), worker_id.to_owned())];
+        match acquire_any(places, &names)? {
+            Some(lock) => Ok(lock),
+            None => Err(LockError::InUse {
+                worker_id: worker_id.to_owned(),
+                process: holder(places, &name),
+            }),
         }
-        Err(LockError::NoPlace(refusals.join("; ")))
     }
 
     /// The worker id.
@@ -100,18 +118,61 @@ impl WorkerIdLock {
     }
 }
 
-/// `None` when all names are taken.
-fn acquire_in(directory: &Path, base: &str) -> io::Result<Option<WorkerIdLock>> {
-    for number in 1..=MOST_DAEMONS {
-        let worker_id = match number {
-            1 => base.to_owned(),
-            _ => format!("{base}-{number}"),
+/// The directories that are tried for lock files, in this order.
+fn directories(places: &LockPlaces) -> Vec<PathBuf> {
+    let runtime = places.runtime.iter().filter(|path| path.is_absolute());
+    runtime
+        .cloned()
+        .chain([places.temporary.clone(), private_directory(places)])
+        .collect()
+}
+
+/// Belongs to this user alone, for hosts on which the shared one refuses.
+fn private_directory(places: &LockPlaces) -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    places.temporary.join(format!("kcl-daemon-{user}"))
+}
+
+/// Takes the first free one of these (name of the file, worker id); `None` when all are taken.
+fn acquire_any(
+    places: &LockPlaces,
+    names: &[(String, String)],
+) -> Result<Option<WorkerIdLock>, LockError> {
+    let mut refusals = Vec::new();
+    let private = private_directory(places);
+    for directory in directories(places) {
+        let usable = match directory == private {
+            true => make_private(&directory),
+            false => Ok(()),
         };
-        let path = directory.join(format!("kcl-daemon-{}.lock", escaped(&worker_id)));
+        match usable.and_then(|()| acquire_in(&directory, names)) {
+            Ok(lock) => return Ok(lock),
+            Err(error) => refusals.push(format!("{}: {error}", directory.display())),
+        }
+    }
+    Err(LockError::NoPlace(refusals.join("; ")))
+}
+
+fn lock_file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("kcl-daemon-{}.lock", escaped(name)))
+}
+
+/// The process that the lock file of a name tells of.
+fn holder(places: &LockPlaces, name: &str) -> String {
+    directories(places)
+        .iter()
+        .find_map(|directory| std::fs::read_to_string(lock_file(directory, name)).ok())
+        .map_or_else(|| "(unknown)".to_owned(), |text| text.trim().to_owned())
+}
+
+/// `None` when all names are taken.
+fn acquire_in(directory: &Path, names: &[(String, String)]) -> io::Result<Option<WorkerIdLock>> {
+    for (name, worker_id) in names {
+        let path = lock_file(directory, name);
         if let Some((file, had_predecessor)) = try_take(&path)? {
             return Ok(Some(WorkerIdLock {
                 _file: file,
-                worker_id,
+                worker_id: worker_id.clone(),
                 path,
                 had_predecessor,
             }));

@@ -6,7 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`clock`], [`time`], [`entropy`] | the real clock, bounded waits, randomness |
-//! | [`tasks`] | tasks with an owner, runtime threads |
+//! | [`tasks`], [`runtime`] | tasks with an owner, runtime threads, the main runtime |
 //! | [`environment`], [`limits`], [`signals`] | what the process was given, and what it is told |
 //! | [`lock`] | one worker id per daemon on a host |
 //! | [`process`] | child processes in groups of their own: start, watch, kill, reap |
@@ -21,6 +21,9 @@ pub mod limits;
 pub mod lock;
 pub mod process;
 pub mod reaper;
+#[cfg(test)]
+pub(crate) mod rerun;
+pub mod runtime;
 pub mod signals;
 pub mod tasks;
 pub mod time;

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use nix::sys::signal::SigSet;
 use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::guardian::{Guardian, GuardianProgram};
@@ -119,8 +120,7 @@ enum Request {
 /// A child with its pipes, before a runtime knows them.
 #[derive(Debug)]
 struct Started {
-    unreaped: Unreaped,
-    requests: Sender<Request>,
+    group: Group,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -154,6 +154,9 @@ impl Launcher {
     /// # Panics
     /// Outside of a tokio runtime with I/O.
     pub async fn launch(&self, program: Program) -> io::Result<Launched> {
+        // Before the child exists. It also makes sure that its exit status is kept, should the
+        // daemon have been started with SIGCHLD ignored.
+        let changes = signal(SignalKind::child())?;
         let (reply, started) = oneshot::channel();
         let request = Request::Launch {
             program,
@@ -163,14 +166,14 @@ impl Launcher {
         let gone = || io::Error::other("the thread that starts processes has ended");
         self.requests.send(request).map_err(|_| gone())?;
         let Started {
-            unreaped,
-            requests,
+            mut group,
             stdin,
             stdout,
             stderr,
         } = started.await.map_err(|_| gone())??;
+        group.listen(changes);
         Ok(Launched {
-            group: Group::new(unreaped, requests)?,
+            group,
             stdin: pipe::Sender::from_owned_fd(stdin)?,
             stdout: pipe::Receiver::from_owned_fd(stdout)?,
             stderr: pipe::Receiver::from_owned_fd(stderr)?,
@@ -238,11 +241,8 @@ fn run(requests: &Receiver<Request>, shared: &Arc<Shared>) {
                 reply,
             }) => {
                 let started = launch(&program, requests, shared);
-                // Where nobody waits any more, the child is dropped, killed and comes back to be
-                // buried.
-                if let Err(Ok(unwanted)) = reply.send(started) {
-                    drop(unwanted);
-                }
+                // Where nobody waits any more, the child is dropped here, and comes back to be buried.
+                let _ = reply.send(started);
             }
             Ok(Request::Bury(unreaped)) => buried.push(unreaped),
             Err(RecvTimeoutError::Timeout) => {}
@@ -264,13 +264,14 @@ fn launch(
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut unreaped = Unreaped::new(child, Arc::clone(shared));
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+        // Cannot be: all three were asked for. Kills and buries it.
+        drop(Group::new(unreaped, requests));
         return Err(io::Error::other("the child has no pipes"));
     };
     let stdin = OwnedFd::from(stdin);
     unreaped.has_large_pipe = shared.enlarge(&stdin);
     Ok(Started {
-        unreaped,
-        requests,
+        group: Group::new(unreaped, requests),
         stdin,
         stdout: OwnedFd::from(stdout),
         stderr: OwnedFd::from(stderr),

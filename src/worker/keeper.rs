@@ -462,3 +462,6 @@ fn as_checkpoint_error(key: &LeaseKey, error: &StoreError) -> CheckpointError {
     };
     CheckpointError::new(name, format!("checkpoint of lease {key}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,3 +16,6 @@ pub mod coordinator;
 pub mod family;
 pub mod keeper;
 pub mod startup;
+
+#[cfg(test)]
+pub mod testing;

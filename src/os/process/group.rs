@@ -1,7 +1,6 @@
 //! A running child and its process group.
 
 use std::fmt;
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use rustix::process::{
     Pid, Signal as Number, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group,
     waitid,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::{Request, Shared};
 
@@ -60,25 +59,24 @@ pub struct Group {
     /// `None` when it is reaped.
     unreaped: Option<Unreaped>,
     requests: Sender<Request>,
-    /// SIGCHLD.
-    changes: Signal,
+    /// SIGCHLD; `None` before a runtime knows the group.
+    changes: Option<Signal>,
 }
 
 impl Group {
-    pub(super) fn new(unreaped: Unreaped, requests: Sender<Request>) -> io::Result<Self> {
-        let pid = unreaped.child.id();
-        match signal(SignalKind::child()) {
-            Ok(changes) => Ok(Self {
-                pid,
-                unreaped: Some(unreaped),
-                requests,
-                changes,
-            }),
-            Err(error) => {
-                bury(unreaped, &requests);
-                Err(error)
-            }
+    pub(super) fn new(unreaped: Unreaped, requests: Sender<Request>) -> Self {
+        Self {
+            pid: unreaped.child.id(),
+            unreaped: Some(unreaped),
+            requests,
+            changes: None,
         }
+    }
+
+    /// Tells it where deaths of children are announced: a stream that was opened before the child
+    /// was started, so that nothing is missed.
+    pub(super) fn listen(&mut self, changes: Signal) {
+        self.changes = Some(changes);
     }
 
     /// The process id of the leader, which is the id of the group.
@@ -98,8 +96,12 @@ impl Group {
     /// dropped and called again.
     pub async fn exited(&mut self) {
         while self.unreaped.as_ref().is_some_and(|unreaped| !unreaped.has_exited()) {
-            if self.changes.recv().await.is_none() {
-                // Signals no longer arrive: the runtime is shutting down.
+            let change = match &mut self.changes {
+                Some(changes) => changes.recv().await,
+                None => None,
+            };
+            if change.is_none() {
+                // Signals do not arrive any more: the runtime is shutting down.
                 std::future::pending::<()>().await;
             }
         }
@@ -117,15 +119,11 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(unreaped) = self.unreaped.take() {
-            bury(unreaped, &self.requests);
+            unreaped.signal(GroupSignal::Kill);
+            // The thread lives as long as a sender does. Should it be gone all the same, init reaps.
+            let _ = self.requests.send(Request::Bury(unreaped));
         }
     }
-}
-
-fn bury(unreaped: Unreaped, requests: &Sender<Request>) {
-    unreaped.signal(GroupSignal::Kill);
-    // The thread lives as long as a sender does. Should it be gone all the same, init reaps.
-    let _ = requests.send(Request::Bury(unreaped));
 }
 
 /// A child whose exit status was not taken yet; until then its id belongs to it.

@@ -1,0 +1,190 @@
+use super::*;
+use crate::core::lease::Counter;
+use crate::os::clock::SystemClock;
+use crate::os::entropy::SystemEntropy;
+use crate::worker::testing::{Fault, MemoryStore, at, owned};
+
+const F: Duration = Duration::from_secs(9);
+
+struct Bench {
+    store: Arc<MemoryStore>,
+    clock: Arc<SystemClock>,
+    handle: LeaseHandle,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Arc::new(MemoryStore::with([owned("s", "me")]));
+        let clock = Arc::new(SystemClock::new());
+        let ports = KeeperPorts {
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy::from_seed(1)),
+            spawner: Spawner::current().unwrap(),
+        };
+        let handle = LeaseHandle::keep(ports, WorkerId::new("me"), store.row("s"), clock.now(), F);
+        Self {
+            store,
+            clock,
+            handle,
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.sleep_until(self.clock.now() + time).await;
+    }
+
+    fn is_held(&self) -> bool {
+        match self.handle.state() {
+            LeaseState::Held { until } => self.clock.now() < until,
+            _ => false,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_renews_three_times_in_the_failover_time() {
+    let bench = Bench::new();
+    bench.pass(F * 4).await;
+    let renewals = bench.store.row("s").counter.0 - 1;
+    assert!((11..=13).contains(&renewals), "{renewals}");
+    assert!(bench.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_counts_as_a_renewal() {
+    let bench = Bench::new();
+    for number in 1..=10 {
+        bench.pass(Duration::from_millis(2500)).await;
+        bench.handle.checkpoint(at(&number.to_string())).await.unwrap();
+    }
+    assert_eq!(bench.store.row("s").counter, Counter(11));
+    assert_eq!(bench.store.row("s").checkpoint, at("10"));
+    assert!(bench.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_loses_nothing() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::AnswerLost);
+    bench.handle.checkpoint(at("5")).await.unwrap();
+    assert_eq!(bench.store.row("s").checkpoint, at("5"));
+    bench.store.fail_next(Fault::RequestLost);
+    bench.handle.checkpoint(at("6")).await.unwrap();
+    assert_eq!(bench.store.row("s").checkpoint, at("6"));
+    bench.pass(F * 2).await;
+    assert!(bench.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_call_is_cut_off_and_resolved_by_reading() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::Hangs);
+    bench.handle.checkpoint(at("5")).await.unwrap();
+    assert_eq!(bench.store.row("s").checkpoint, at("5"));
+    assert!(bench.is_held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_is_told_after_a_few_tries() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::Throttled);
+    bench.handle.checkpoint(at("5")).await.unwrap();
+    for _ in 0..3 {
+        bench.store.fail_next(Fault::Throttled);
+    }
+    let error = bench.handle.checkpoint(at("6")).await.unwrap_err();
+    assert_eq!(error.name, CheckpointErrorName::Throttling);
+    // I.22: as if nothing had been asked.
+    bench.handle.checkpoint(at("6")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_taken_by_another_worker_is_lost_at_once() {
+    let bench = Bench::new();
+    bench.store.edit("s", |row| *row = row.taken_by(&WorkerId::new("other")).applied_to(row));
+    let error = bench.handle.checkpoint(at("5")).await.unwrap_err();
+    assert_eq!(error.name, CheckpointErrorName::Shutdown);
+    assert_eq!(
+        bench.handle.state(),
+        LeaseState::Lost(Loss::TakenBy(WorkerId::new("other")))
+    );
+    // I.6: no write after the loss.
+    let after = bench.store.row("s");
+    bench.pass(F * 3).await;
+    assert_eq!(bench.store.row("s"), after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_it_is_told() {
+    let bench = Bench::new();
+    bench.store.edit("s", |row| row.counter = Counter(40));
+    bench.pass(F).await;
+    assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::SameWorkerId));
+    let bench = Bench::new();
+    bench.store.rows().clear();
+    bench.pass(F).await;
+    assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::RowGone));
+    let bench = Bench::new();
+    bench.store.edit("s", |row| *row = row.released(&WorkerId::new("me")).applied_to(row));
+    bench.pass(F).await;
+    assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::Changed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn during_an_outage_it_goes_stale_and_comes_back_if_nobody_took_it() {
+    let bench = Bench::new();
+    bench.pass(Duration::from_secs(1)).await;
+    *bench.store.down.lock().unwrap() = true;
+    let mut went_stale = None;
+    for step in 0..400 {
+        bench.pass(Duration::from_millis(100)).await;
+        if !bench.is_held() && went_stale.is_none() {
+            went_stale = Some(step);
+        }
+    }
+    // I.2: no later than F after the last successful write was sent.
+    assert!(went_stale.is_some_and(|step| step <= 90), "{went_stale:?}");
+    assert_eq!(bench.handle.state(), LeaseState::Stale);
+    *bench.store.down.lock().unwrap() = false;
+    bench.pass(Duration::from_secs(4)).await;
+    assert!(bench.is_held(), "{:?}", bench.handle.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_in_which_somebody_took_it_loses_it() {
+    let bench = Bench::new();
+    *bench.store.down.lock().unwrap() = true;
+    bench.pass(F * 2).await;
+    bench.store.edit("s", |row| *row = row.taken_by(&WorkerId::new("other")).applied_to(row));
+    *bench.store.down.lock().unwrap() = false;
+    bench.pass(Duration::from_secs(4)).await;
+    assert!(matches!(bench.handle.state(), LeaseState::Lost(Loss::TakenBy(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_arrives_late_is_recognised_as_ours() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::RequestLost);
+    let before = bench.store.row("s");
+    // The renewal at F/3 is lost on its way, and read as not written.
+    bench.pass(Duration::from_millis(2980)).await;
+    assert_eq!(bench.store.row("s").counter, before.counter);
+    // Now it arrives after all; the next attempt finds a counter that it did not expect.
+    bench.store.edit("s", |row| *row = row.renewal().applied_to(row));
+    bench.pass(F).await;
+    assert!(bench.is_held(), "{:?}", bench.handle.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_release_nothing_is_written() {
+    let bench = Bench::new();
+    assert!(bench.handle.release().await);
+    let row = bench.store.row("s");
+    assert_eq!((row.owner.clone(), row.counter), (None, Counter(2)));
+    bench.pass(F * 3).await;
+    assert_eq!(bench.store.row("s"), row);
+    assert_eq!(bench.handle.state(), LeaseState::Released);
+    let error = bench.handle.checkpoint(at("5")).await.unwrap_err();
+    assert_eq!(error.name, CheckpointErrorName::Shutdown);
+}
