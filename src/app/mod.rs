@@ -5,6 +5,7 @@ mod settings;
 mod wiring;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -20,8 +21,12 @@ use crate::os::process::{Launcher, LauncherSettings};
 use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
+use crate::ports::Clock;
 use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
 use crate::worker::startup::{Patience, check_stream, open_table};
+
+/// The same signal again within this time is the first one, delivered twice.
+const ONE_SIGNAL: Duration = Duration::from_millis(300);
 
 /// Runs the daemon to its end; gives the exit code (`decisions.md`): 0 after a graceful stop, 1 when
 /// it cannot start or go on, 128 + signal when a stop had to be cut short.
@@ -45,8 +50,8 @@ fn start(
         .map_err(|error| format!("the working directory cannot be used: {error}"))?;
     // Before any call to AWS: a wrong executable should not be found out by a shard.
     let path = environment.get_os("PATH");
-    let executable = child::resolve(&config.child.executable, path, &cwd)
-        .map_err(|error| error.to_string())?;
+    let executable =
+        child::resolve(&config.child.executable, path, &cwd).map_err(|error| error.to_string())?;
     let lock = worker_id(config, environment).map_err(|error| error.to_string())?;
     let me = WorkerId::new(lock.worker_id());
     info!("Using workerId: {me}");
@@ -65,7 +70,8 @@ fn start(
         open_files,
     })
     .map_err(|error| format!("cannot start the thread that starts children: {error}"))?;
-    let runtime = runtime::main_runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let runtime =
+        runtime::main_runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
     let children = Children { launcher, cwd };
     let code = runtime.block_on(work(config, environment, &me, &lock, children));
     // Blocking reads of STDIN (`--local-input -`) must not hold the process back.
@@ -93,14 +99,12 @@ async fn work(
     lock: &WorkerIdLock,
     children: Children,
 ) -> Result<ExitCode, String> {
-    let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let mut signals =
+        Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let (stop, stop_view) = watch::channel(StopRequest::Run);
     let mut worker = TaskGroup::new();
     let mut helpers = TaskGroup::new();
-    let Wiring {
-        ports,
-        _renewals,
-    } = tokio::select! {
+    let Wiring { ports, _renewals } = tokio::select! {
         wiring = wiring::wire(config, environment, me, &children, &mut helpers) => wiring?,
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
     };
@@ -110,7 +114,10 @@ async fn work(
     }
     let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
     let ready = async {
-        let stream = check_stream(&*ports.consumer.fetcher.stream, Patience::new(clock, entropy));
+        let stream = check_stream(
+            &*ports.consumer.fetcher.stream,
+            Patience::new(clock, entropy),
+        );
         let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy));
         tokio::try_join!(stream, table).map_err(|error| error.to_string())
     };
@@ -128,7 +135,7 @@ async fn work(
         stop_view,
     );
     worker.spawn(coordinator.run());
-    supervise(&mut worker, &mut signals, &stop, &held).await
+    supervise(&mut worker, &mut signals, clock, &stop, &held).await
 }
 
 async fn next_stop(signals: &mut Signals) -> StopSignal {
@@ -141,7 +148,10 @@ async fn next_stop(signals: &mut Signals) -> StopSignal {
 }
 
 fn stopped_early(signal: StopSignal) -> ExitCode {
-    info!("{} before the worker started: nothing to give up", signal.name());
+    info!(
+        "{} before the worker started: nothing to give up",
+        signal.name()
+    );
     ExitCode::SUCCESS
 }
 
@@ -149,10 +159,12 @@ fn stopped_early(signal: StopSignal) -> ExitCode {
 async fn supervise(
     worker: &mut TaskGroup<WorkerEnd>,
     signals: &mut Signals,
+    clock: &dyn Clock,
     stop: &watch::Sender<StopRequest>,
     held: &watch::Receiver<Vec<HeldStatus>>,
 ) -> Result<ExitCode, String> {
     let mut first: Option<StopSignal> = None;
+    let mut first_at = clock.now();
     let mut second = false;
     loop {
         tokio::select! {
@@ -169,8 +181,11 @@ async fn supervise(
                 Received::Stop(signal) if first.is_none() => {
                     info!("Process terminated, will initiate shutdown. ({}; a second signal stops at once)", signal.name());
                     first = Some(signal);
+                    first_at = clock.now();
                     stop.send_replace(StopRequest::Graceful);
                 }
+                // Wrappers and terminals like to deliver one signal twice, to the process and to its group.
+                Received::Stop(signal) if first == Some(signal) && clock.now().since(first_at) < ONE_SIGNAL => {}
                 Received::Stop(signal) => {
                     warn!("{} again: children are killed, leases released", signal.name());
                     second = true;
@@ -207,7 +222,9 @@ fn print_state(held: &[HeldStatus]) {
                 failures = consumer.failures,
                 "{}", consumer.state
             ),
-            None => info!(shard = %lease.key.shard_id(), "finished, waiting for its child shards to progress"),
+            None => {
+                info!(shard = %lease.key.shard_id(), "finished, waiting for its child shards to progress")
+            }
         }
     }
 }

@@ -74,13 +74,18 @@ pub async fn wire(
     let renewals = RuntimeThread::start("lease-renewal").map_err(|error| error.to_string())?;
 
     let failover = settings::leases(config).failover;
-    let main = Connections::new(&place, config, environment).await?;
+    let main = Connections::new(&place, config, environment, CONNECT).await?;
     let (stream, store) = tokio::try_join!(
         main.stream(config),
-        main.store(config, COORDINATOR_CALL.min(failover.max(Duration::from_secs(2))), &clock)
+        main.store(
+            config,
+            COORDINATOR_CALL.min(failover.max(Duration::from_secs(2))),
+            &clock
+        )
     )?;
     // Connections belong to the runtime that made them, so renewals have their own.
-    let own = Connections::new(&place, config, environment).await?;
+    // A connection that fails within half of a call's limit certainly carried nothing (I.7).
+    let own = Connections::new(&place, config, environment, CONNECT.min(failover / 6)).await?;
     let renewal_store = own.store(config, failover / 3, &clock).await?;
 
     let identity = Identity {
@@ -123,15 +128,25 @@ pub async fn wire(
 }
 
 #[cfg(not(feature = "local"))]
-fn place(config: &DaemonConfig, _: &Arc<dyn Clock>, _: &mut TaskGroup<()>) -> Result<Place, String> {
+fn place(
+    config: &DaemonConfig,
+    _: &Arc<dyn Clock>,
+    _: &mut TaskGroup<()>,
+) -> Result<Place, String> {
     if config.local.enabled {
-        return Err("this build of kcl-daemon has no embedded services (feature 'local')".to_owned());
+        return Err(
+            "this build of kcl-daemon has no embedded services (feature 'local')".to_owned(),
+        );
     }
     Ok(Place::Aws)
 }
 
 #[cfg(feature = "local")]
-fn place(config: &DaemonConfig, clock: &Arc<dyn Clock>, helpers: &mut TaskGroup<()>) -> Result<Place, String> {
+fn place(
+    config: &DaemonConfig,
+    clock: &Arc<dyn Clock>,
+    helpers: &mut TaskGroup<()>,
+) -> Result<Place, String> {
     use crate::local::{Feed, LocalAws, create_stream, feed};
     use tracing::{error, info};
 
@@ -144,8 +159,11 @@ fn place(config: &DaemonConfig, clock: &Arc<dyn Clock>, helpers: &mut TaskGroup<
     let local = Arc::new(local);
     let stream = config.identity.stream.name.clone();
     create_stream(&local, &stream, settings.shards).map_err(|error| error.to_string())?;
-    info!("--local: an embedded Kinesis with the stream '{stream}' ({} shards) and an embedded DynamoDB; \
-           both are gone when the daemon ends", settings.shards);
+    info!(
+        "--local: an embedded Kinesis with the stream '{stream}' ({} shards) and an embedded DynamoDB; \
+           both are gone when the daemon ends",
+        settings.shards
+    );
     let source = match (&settings.input, settings.generate) {
         (Some(name), _) if name == "-" => Some(Feed::Stdin),
         (Some(name), _) => Some(Feed::File(name.into())),
@@ -155,8 +173,12 @@ fn place(config: &DaemonConfig, clock: &Arc<dyn Clock>, helpers: &mut TaskGroup<
     match &source {
         Some(Feed::Generate(rate)) => info!("--local: making up {rate} records a second"),
         Some(Feed::Stdin) => info!("--local: each line of STDIN becomes a record"),
-        Some(Feed::File(path)) => info!("--local: each line of {} becomes a record", path.display()),
-        None => info!("--local: the stream stays empty (--local-generate RATE or --local-input FILE fills it)"),
+        Some(Feed::File(path)) => {
+            info!("--local: each line of {} becomes a record", path.display())
+        }
+        None => info!(
+            "--local: the stream stays empty (--local-generate RATE or --local-input FILE fills it)"
+        ),
     }
     if let Some(source) = source {
         let (local, clock) = (Arc::clone(&local), Arc::clone(clock));
@@ -177,7 +199,12 @@ struct Connections {
 }
 
 impl Connections {
-    async fn new(place: &Place, config: &DaemonConfig, environment: &Environment) -> Result<Self, String> {
+    async fn new(
+        place: &Place,
+        config: &DaemonConfig,
+        environment: &Environment,
+        connect: Duration,
+    ) -> Result<Self, String> {
         match place {
             #[cfg(feature = "local")]
             Place::Embedded(local) => {
@@ -194,7 +221,7 @@ impl Connections {
             }
             Place::Aws => {
                 let variable = |name: &str| environment.get(name).map(str::to_owned);
-                let http = pooled_client(&HttpSettings::from_environment(CONNECT, variable))
+                let http = pooled_client(&HttpSettings::from_environment(connect, variable))
                     .map_err(|error| error.to_string())?;
                 let chains = &config.credentials;
                 let region = config.endpoints.kinesis.region.clone();
@@ -265,7 +292,11 @@ impl Connections {
             deletion_protection: config.leases.deletion_protection,
             point_in_time_recovery: config.leases.point_in_time_recovery,
         };
-        Ok(Arc::new(DynamoDbLeaseStore::new(client, table, Arc::clone(clock))))
+        Ok(Arc::new(DynamoDbLeaseStore::new(
+            client,
+            table,
+            Arc::clone(clock),
+        )))
     }
 }
 
@@ -284,5 +315,9 @@ async fn access(
             .collect(),
         system_properties: std::collections::HashMap::new(),
     };
-    Access::new(http.clone(), credentials::build(chain, &context).await, CREDENTIALS)
+    Access::new(
+        http.clone(),
+        credentials::build(chain, &context).await,
+        CREDENTIALS,
+    )
 }

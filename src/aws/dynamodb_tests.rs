@@ -1,7 +1,7 @@
 use super::*;
 use crate::aws::clients;
 use crate::aws::testing::{FakeService, QuickClock, Reply, settings};
-use crate::core::ids::{ShardId, WorkerId};
+use crate::core::ids::ShardId;
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
 use serde_json::{Value, json};
 
@@ -221,171 +221,175 @@ async fn creates_and_deletes_are_sent_once_too() {
     assert_eq!(service.operations(), ["DeleteItem"]);
 }
 
-/// The whole life of a lease, with every expression judged by a DynamoDB that is not ours.
 #[cfg(feature = "local")]
-#[tokio::test]
-async fn every_write_does_in_dynamodb_what_it_means() {
-    use crate::core::hash_range::HashRange;
-    use crate::core::sequence::SequenceNumber;
-    let service = crate::aws::testing::embedded_dynamodb();
-    let store = store(&service).await;
-    assert_eq!(store.ensure_table().await, Ok(true));
-    assert_eq!(store.ensure_table().await, Ok(false));
-    assert_eq!(store.legacy_coordinator_table().await, Ok(None));
+mod embedded {
+    use super::*;
+    use crate::core::ids::WorkerId;
 
-    let new = lease();
-    assert_eq!(store.get(&new.key).await, Ok(None));
-    assert_eq!(store.create(&new).await, Ok(Created::New));
-    assert_eq!(store.create(&new).await, Ok(Created::Existed));
-    assert_eq!(store.get(&new.key).await, Ok(Some(new.clone())));
+    /// The whole life of a lease, with every expression judged by a DynamoDB that is not ours.
+    #[tokio::test]
+    async fn every_write_does_in_dynamodb_what_it_means() {
+        use crate::core::hash_range::HashRange;
+        use crate::core::sequence::SequenceNumber;
+        let service = crate::aws::testing::embedded_dynamodb();
+        let store = store(&service).await;
+        assert_eq!(store.ensure_table().await, Ok(true));
+        assert_eq!(store.ensure_table().await, Ok(false));
+        assert_eq!(store.legacy_coordinator_table().await, Ok(None));
 
-    let (a, b) = (WorkerId::new("a"), WorkerId::new("b"));
-    let number = ExtendedSequenceNumber::record(
-        SequenceNumber::parse("495000000000000000000000000000000001").unwrap(),
-        3,
-    );
-    type Step = Box<dyn Fn(&Lease) -> LeaseUpdate>;
-    let steps: Vec<Step> = vec![
-        Box::new(move |lease| lease.taken_by(&a)),
-        Box::new(Lease::renewal),
-        Box::new({
-            let b = b.clone();
-            move |lease| lease.taken_by(&b)
-        }),
-        Box::new(move |lease| lease.checkpointed(number.clone())),
-        Box::new(|lease| lease.with_hash_range(HashRange::FULL)),
-        Box::new(|lease| {
-            lease.with_children(vec![ShardId::new("shardId-8"), ShardId::new("shardId-9")])
-        }),
-        Box::new(move |lease| lease.released(&b)),
-        Box::new(|lease| lease.checkpointed(ExtendedSequenceNumber::SHARD_END)),
-    ];
-    let mut current = new.clone();
-    for step in steps {
-        let update = step(&current);
-        let expected = update.applied_to(&current);
-        assert_eq!(
-            store.update(&update).await,
-            Ok(Written::Applied(expected.clone())),
-            "{update:?}"
+        let new = lease();
+        assert_eq!(store.get(&new.key).await, Ok(None));
+        assert_eq!(store.create(&new).await, Ok(Created::New));
+        assert_eq!(store.create(&new).await, Ok(Created::Existed));
+        assert_eq!(store.get(&new.key).await, Ok(Some(new.clone())));
+
+        let (a, b) = (WorkerId::new("a"), WorkerId::new("b"));
+        let number = ExtendedSequenceNumber::record(
+            SequenceNumber::parse("495000000000000000000000000000000001").unwrap(),
+            3,
         );
-        assert_eq!(
-            store.get(&new.key).await,
-            Ok(Some(expected.clone())),
-            "{update:?}"
-        );
-        // What relied on the row before is refused, and told the row as it is.
-        if expected.counter != current.counter {
+        type Step = Box<dyn Fn(&Lease) -> LeaseUpdate>;
+        let steps: Vec<Step> = vec![
+            Box::new(move |lease| lease.taken_by(&a)),
+            Box::new(Lease::renewal),
+            Box::new({
+                let b = b.clone();
+                move |lease| lease.taken_by(&b)
+            }),
+            Box::new(move |lease| lease.checkpointed(number.clone())),
+            Box::new(|lease| lease.with_hash_range(HashRange::FULL)),
+            Box::new(|lease| {
+                lease.with_children(vec![ShardId::new("shardId-8"), ShardId::new("shardId-9")])
+            }),
+            Box::new(move |lease| lease.released(&b)),
+            Box::new(|lease| lease.checkpointed(ExtendedSequenceNumber::SHARD_END)),
+        ];
+        let mut current = new.clone();
+        for step in steps {
+            let update = step(&current);
+            let expected = update.applied_to(&current);
             assert_eq!(
                 store.update(&update).await,
-                Ok(Written::Lost(Some(expected.clone()))),
+                Ok(Written::Applied(expected.clone())),
                 "{update:?}"
             );
+            assert_eq!(
+                store.get(&new.key).await,
+                Ok(Some(expected.clone())),
+                "{update:?}"
+            );
+            // What relied on the row before is refused, and told the row as it is.
+            if expected.counter != current.counter {
+                assert_eq!(
+                    store.update(&update).await,
+                    Ok(Written::Lost(Some(expected.clone()))),
+                    "{update:?}"
+                );
+            }
+            current = expected;
         }
-        current = expected;
+        let stranger = current.released(&WorkerId::new("c"));
+        assert_eq!(
+            store.update(&stranger).await,
+            Ok(Written::Lost(Some(current.clone())))
+        );
+        let nowhere = LeaseUpdate {
+            key: LeaseKey::new("elsewhere"),
+            ..current.with_children(vec![])
+        };
+        assert_eq!(
+            store.update(&nowhere).await,
+            Ok(Written::Lost(None)),
+            "no update creates a row"
+        );
+
+        let scan = store.scan().await.unwrap();
+        assert_eq!(
+            (
+                scan.leases.as_slice(),
+                scan.foreign.len(),
+                scan.unreadable.len()
+            ),
+            (&[current.clone()][..], 0, 0)
+        );
+        assert_eq!(store.delete(&LeaseDeletion::of(&new)).await, Ok(false));
+        assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(true));
+        assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(false));
+        assert_eq!(store.get(&new.key).await, Ok(None));
     }
-    let stranger = current.released(&WorkerId::new("c"));
-    assert_eq!(
-        store.update(&stranger).await,
-        Ok(Written::Lost(Some(current.clone())))
-    );
-    let nowhere = LeaseUpdate {
-        key: LeaseKey::new("elsewhere"),
-        ..current.with_children(vec![])
-    };
-    assert_eq!(
-        store.update(&nowhere).await,
-        Ok(Written::Lost(None)),
-        "no update creates a row"
-    );
 
-    let scan = store.scan().await.unwrap();
-    assert_eq!(
-        (
-            scan.leases.as_slice(),
-            scan.foreign.len(),
-            scan.unreadable.len()
-        ),
-        (&[current.clone()][..], 0, 0)
-    );
-    assert_eq!(store.delete(&LeaseDeletion::of(&new)).await, Ok(false));
-    assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(true));
-    assert_eq!(store.delete(&LeaseDeletion::of(&current)).await, Ok(false));
-    assert_eq!(store.get(&new.key).await, Ok(None));
-}
+    /// Attributes that only other versions know survive every write (I.11), and what a Java worker
+    /// prepared or handed over is cleared by the writes that clear it.
+    #[tokio::test]
+    async fn foreign_attributes_survive_and_left_overs_go() {
+        let service = crate::aws::testing::embedded_dynamodb();
+        let store = store(&service).await;
+        store.ensure_table().await.unwrap();
+        let mut item = item::write(&lease());
+        for (name, value) in [
+            ("throughputKBps", AttributeValue::N("1.5".to_owned())),
+            ("entityType", AttributeValue::S("LEASE".to_owned())),
+            ("somethingNew", AttributeValue::Bool(true)),
+            ("checkpointOwner", AttributeValue::S("gone".to_owned())),
+            ("pendingCheckpoint", AttributeValue::S("77".to_owned())),
+            (
+                "pendingCheckpointSubSequenceNumber",
+                AttributeValue::N("0".to_owned()),
+            ),
+            (
+                "pendingCheckpointState",
+                AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([1, 2])),
+            ),
+        ] {
+            item.insert(name.to_owned(), value);
+        }
+        store
+            .client()
+            .put_item()
+            .table_name("app")
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
 
-/// Attributes that only other versions know survive every write (I.11), and what a Java worker
-/// prepared or handed over is cleared by the writes that clear it.
-#[cfg(feature = "local")]
-#[tokio::test]
-async fn foreign_attributes_survive_and_left_overs_go() {
-    let service = crate::aws::testing::embedded_dynamodb();
-    let store = store(&service).await;
-    store.ensure_table().await.unwrap();
-    let mut item = item::write(&lease());
-    for (name, value) in [
-        ("throughputKBps", AttributeValue::N("1.5".to_owned())),
-        ("entityType", AttributeValue::S("LEASE".to_owned())),
-        ("somethingNew", AttributeValue::Bool(true)),
-        ("checkpointOwner", AttributeValue::S("gone".to_owned())),
-        ("pendingCheckpoint", AttributeValue::S("77".to_owned())),
-        (
+        let mut current = store.get(&lease().key).await.unwrap().unwrap();
+        assert!(current.pending.is_some() && current.checkpoint_owner.is_some());
+        for update in [
+            current.taken_by(&WorkerId::new("a")),
+            current
+                .taken_by(&WorkerId::new("a"))
+                .applied_to(&current)
+                .checkpointed(ExtendedSequenceNumber::SHARD_END),
+        ] {
+            match store.update(&update).await {
+                Ok(Written::Applied(row)) => current = row,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(
+            (&current.pending, &current.checkpoint_owner),
+            (&None, &None)
+        );
+        let raw = store.scan().await.unwrap();
+        assert_eq!(raw.leases, [current]);
+        let item = store
+            .client()
+            .get_item()
+            .table_name("app")
+            .set_key(Some(key_item(&lease().key)))
+            .send()
+            .await
+            .unwrap();
+        let item = item.item.unwrap();
+        for name in ["throughputKBps", "entityType", "somethingNew"] {
+            assert!(item.contains_key(name), "{name} got lost");
+        }
+        for name in [
+            "pendingCheckpoint",
             "pendingCheckpointSubSequenceNumber",
-            AttributeValue::N("0".to_owned()),
-        ),
-        (
             "pendingCheckpointState",
-            AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new([1, 2])),
-        ),
-    ] {
-        item.insert(name.to_owned(), value);
-    }
-    store
-        .client()
-        .put_item()
-        .table_name("app")
-        .set_item(Some(item))
-        .send()
-        .await
-        .unwrap();
-
-    let mut current = store.get(&lease().key).await.unwrap().unwrap();
-    assert!(current.pending.is_some() && current.checkpoint_owner.is_some());
-    for update in [
-        current.taken_by(&WorkerId::new("a")),
-        current
-            .taken_by(&WorkerId::new("a"))
-            .applied_to(&current)
-            .checkpointed(ExtendedSequenceNumber::SHARD_END),
-    ] {
-        match store.update(&update).await {
-            Ok(Written::Applied(row)) => current = row,
-            other => panic!("{other:?}"),
+        ] {
+            assert!(!item.contains_key(name), "{name} is still there");
         }
-    }
-    assert_eq!(
-        (&current.pending, &current.checkpoint_owner),
-        (&None, &None)
-    );
-    let raw = store.scan().await.unwrap();
-    assert_eq!(raw.leases, [current]);
-    let item = store
-        .client()
-        .get_item()
-        .table_name("app")
-        .set_key(Some(key_item(&lease().key)))
-        .send()
-        .await
-        .unwrap();
-    let item = item.item.unwrap();
-    for name in ["throughputKBps", "entityType", "somethingNew"] {
-        assert!(item.contains_key(name), "{name} got lost");
-    }
-    for name in [
-        "pendingCheckpoint",
-        "pendingCheckpointSubSequenceNumber",
-        "pendingCheckpointState",
-    ] {
-        assert!(!item.contains_key(name), "{name} is still there");
     }
 }

@@ -13,7 +13,9 @@ const DEFAULT_PATH: &str = "/usr/bin:/bin";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// There is no word, or the first one is empty.
-    #[error("executableName '{0}' does not begin with a program: write the program first, without blanks before it")]
+    #[error(
+        "executableName '{0}' does not begin with a program: write the program first, without blanks before it"
+    )]
     Empty(String),
     /// A path that leads nowhere.
     #[error("the program '{0}' of executableName does not exist{1}")]
@@ -66,7 +68,11 @@ pub fn resolve(command: &str, path: Option<&OsStr>, cwd: &Path) -> Result<PathBu
         };
     }
     let mut other = None;
-    for directory in path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes().split(|b| *b == b':') {
+    for directory in path
+        .unwrap_or(OsStr::new(DEFAULT_PATH))
+        .as_bytes()
+        .split(|b| *b == b':')
+    {
         // An empty entry is the current directory, by old custom.
         let file = cwd.join(OsStr::from_bytes(directory)).join(name);
         match look_at(&file) {
@@ -156,17 +162,29 @@ mod tests {
         make("bin/data", 0o644);
         make("here", 0o755);
         std::fs::create_dir(root.join("bin/folder")).unwrap();
-        let path = format!("{}/bin:{}/missing:{}/other", root.display(), root.display(), root.display());
+        let path = format!(
+            "{}/bin:{}/missing:{}/other",
+            root.display(),
+            root.display(),
+            root.display()
+        );
 
         let found = |command: &str, path: &str| resolve(command, Some(OsStr::new(path)), root);
         assert_eq!(found("app x y", &path), Ok(root.join("bin/app")));
-        assert_eq!(found("only", &path), Ok(root.join("other/only")), "the other is no program");
+        assert_eq!(
+            found("only", &path),
+            Ok(root.join("other/only")),
+            "the other is no program"
+        );
         assert_eq!(found("bin/app", "/nonexistent"), Ok(root.join("bin/app")));
         assert_eq!(found("./here", ""), Ok(root.join("./here")));
         assert_eq!(found("here", "/nonexistent:"), Ok(root.join("here")));
         assert_eq!(found("app", "/nonexistent:bin"), Ok(root.join("bin/app")));
         let absolute = root.join("other/app");
-        assert_eq!(found(&format!("{} x", absolute.display()), ""), Ok(absolute));
+        assert_eq!(
+            found(&format!("{} x", absolute.display()), ""),
+            Ok(absolute)
+        );
         assert_eq!(resolve("sh", None, root), Ok(PathBuf::from("/usr/bin/sh")));
 
         for (command, expected) in [

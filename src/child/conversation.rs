@@ -150,6 +150,11 @@ impl Conversation {
         self.state().stdin_broken
     }
 
+    #[cfg(test)]
+    pub(super) fn stdout_is_closed(&self) -> bool {
+        !self.state().stdout_open
+    }
+
     /// STDOUT ended although there is more to be said.
     pub(super) fn stdout_ended_early(&self) -> bool {
         let state = self.state();

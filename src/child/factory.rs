@@ -146,9 +146,11 @@ impl ChildFactory {
     pub async fn start_child(&self, shard: &ShardId) -> Result<ChildProcess, ChildExit> {
         let program = self.program(shard)?;
         let path = program.path.clone();
-        let launched = self.launcher.launch(program).await.map_err(|error| {
-            ChildExit::NotStarted(format!("'{}': {error}", path.display()))
-        })?;
+        let launched = self
+            .launcher
+            .launch(program)
+            .await
+            .map_err(|error| ChildExit::NotStarted(format!("'{}': {error}", path.display())))?;
         let session = Session::new(self.settings.dialect, self.known.get());
         Ok(ChildProcess::new(
             launched,

@@ -213,7 +213,10 @@ mod tests {
         assert_eq!(shown(&exact, SHOWN as u64).len(), SHOWN);
         let long = vec![b'x'; SHOWN + 1];
         let text = shown(&long, SHOWN as u64 + 1);
-        assert!(text.ends_with("x… (the first 8192 of 8193 bytes)"), "{text}");
+        assert!(
+            text.ends_with("x… (the first 8192 of 8193 bytes)"),
+            "{text}"
+        );
         assert!(shown(b"ab", 100).ends_with("ab… (the first 2 of 100 bytes)"));
     }
 

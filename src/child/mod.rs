@@ -23,6 +23,9 @@ mod logging;
 mod pipes;
 mod verdict;
 
+#[cfg(test)]
+mod testing;
+
 pub use command::{CommandError, resolve, tokenise};
 pub use factory::{ChildFactory, ChildSettings, Identity};
 pub use process::ChildProcess;

@@ -40,7 +40,8 @@ pub(super) async fn write_stdin(
 ) {
     while let Some(line) = lines.recv().await {
         if let Err(error) = stdin.write_all(line.as_ref()).await {
-            with.log.chatter(format_args!("its STDIN cannot be written to: {error}"));
+            with.log
+                .chatter(format_args!("its STDIN cannot be written to: {error}"));
             with.conversation.stdin_broke();
             return;
         }
@@ -78,9 +79,13 @@ pub(super) async fn read_stderr(
     let _end = EndOfStream(Stream::Stderr, &with.conversation);
     let mut splitter = LineSplitter::new(SHOWN);
     let on_line = |line: Line<'_>| {
-        with.log.line(Stream::Stderr, line.bytes, length(&line), with.clock.now());
+        with.log
+            .line(Stream::Stderr, line.bytes, length(&line), with.clock.now());
     };
-    read(stderr, STDERR_BUFFER, is_over, &with, |chunk| splitter.feed(chunk, on_line)).await;
+    read(stderr, STDERR_BUFFER, is_over, &with, |chunk| {
+        splitter.feed(chunk, on_line)
+    })
+    .await;
     splitter.finish(on_line);
     with.log.flush();
 }

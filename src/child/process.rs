@@ -126,7 +126,12 @@ impl ChildProcess {
         let (is_over, over) = watch::channel(false);
         let mut tasks = TaskGroup::new();
         tasks.spawn(write_stdin(stdin, lines, with.clone()));
-        tasks.spawn(read_stdout(stdout, settings.line_cap, over.clone(), with.clone()));
+        tasks.spawn(read_stdout(
+            stdout,
+            settings.line_cap,
+            over.clone(),
+            with.clone(),
+        ));
         tasks.spawn(read_stderr(stderr, over, with));
         log.note(format_args!("started '{}'", settings.command));
         Self {
@@ -163,14 +168,17 @@ impl ChildProcess {
         if !self.conversation.accepts(action) {
             // P0 does not know shutdownRequested and would die of it (protocol.md §14.1).
             let dialect = self.conversation.dialect();
-            self.log.chatter(format_args!("'{action}' is left out, as {dialect} does not know it"));
+            self.log.chatter(format_args!(
+                "'{action}' is left out, as {dialect} does not know it"
+            ));
             self.answers.push_back(action);
             return;
         }
         match self.conversation.begin(&task) {
             Ok(line) => {
                 let bytes = line.as_ref().len();
-                self.log.chatter(format_args!("is sent '{action}', {bytes} bytes"));
+                self.log
+                    .chatter(format_args!("is sent '{action}', {bytes} bytes"));
                 self.outstanding = Some(Outstanding {
                     action,
                     due: self.due(),
@@ -253,7 +261,9 @@ impl ChildProcess {
             Life::Killed { until, .. } => {
                 let over = self.now() >= until;
                 if over {
-                    self.log.warning(format_args!("does not die of SIGKILL: it hangs in the kernel"));
+                    self.log.warning(format_args!(
+                        "does not die of SIGKILL: it hangs in the kernel"
+                    ));
                     self.reaped(Exit::Signal(9));
                 }
                 over
@@ -271,9 +281,7 @@ impl ChildProcess {
 
     /// What the child said behind its request counts; so its end is only known after the reply.
     fn waits_for_our_reply(&self, reason: &Option<ChildExit>) -> bool {
-        reason.is_none()
-            && !self.told_to_end
-            && self.conversation.holds_messages_until_the_reply()
+        reason.is_none() && !self.told_to_end && self.conversation.holds_messages_until_the_reply()
     }
 
     fn look_for_trouble(&mut self) -> bool {
@@ -336,7 +344,10 @@ impl ChildProcess {
             return;
         }
         let postponed = self.postponed.take().map(|task| task.kind());
-        let outstanding = self.outstanding.take().map(|outstanding| outstanding.action);
+        let outstanding = self
+            .outstanding
+            .take()
+            .map(|outstanding| outstanding.action);
         let (eof, lesson) = self.conversation.eof();
         let Verdict {
             answered,
@@ -451,7 +462,8 @@ impl Processor for ChildProcess {
         match self.conversation.reply(&reply) {
             Ok(line) => {
                 let error = reply.error.as_deref().unwrap_or("none");
-                self.log.chatter(format_args!("is sent the checkpoint reply, error: {error}"));
+                self.log
+                    .chatter(format_args!("is sent the checkpoint reply, error: {error}"));
                 let due = self.due();
                 if let Some(outstanding) = &mut self.outstanding {
                     outstanding.due = due;

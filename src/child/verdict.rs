@@ -56,9 +56,7 @@ pub(super) fn judge(
             exit: ChildExit::Ended,
             lesson: told,
         },
-        Eof::LeaseLostUnanswered
-        | Eof::ShutdownRequestedUnanswered
-        | Eof::ShardEndedUnanswered
+        Eof::LeaseLostUnanswered | Eof::ShutdownRequestedUnanswered | Eof::ShardEndedUnanswered
             if matches!(exit, Exit::Signal(_)) =>
         {
             failed(told)

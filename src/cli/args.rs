@@ -10,7 +10,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 /// DynamoDB table, and gives each shard's records to a child process that speaks the KCL protocol on
 /// STDIN and STDOUT: the processors you have for the Java daemon run unchanged.
 #[derive(Debug, Parser)]
-#[command(name = "kcl-daemon", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "kcl-daemon",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 pub struct Args {
     /// What to do; without a command: run.
     #[command(subcommand)]
@@ -35,7 +40,12 @@ pub enum Command {
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub struct RunArgs {
     /// The properties file, as for the Java daemon
-    #[arg(short = 'p', long = "properties", visible_alias = "properties-file", value_name = "FILE")]
+    #[arg(
+        short = 'p',
+        long = "properties",
+        visible_alias = "properties-file",
+        value_name = "FILE"
+    )]
     pub properties: Option<PathBuf>,
 
     /// The properties file, given without -p
@@ -55,7 +65,12 @@ pub struct RunArgs {
     pub local_shards: Option<u32>,
 
     /// With --local: make up so many records a second
-    #[arg(long, value_name = "RATE", requires = "local", conflicts_with = "local_input")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        requires = "local",
+        conflicts_with = "local_input"
+    )]
     pub local_generate: Option<f64>,
 
     /// With --local: put each line of a file into the stream, '-' for STDIN

@@ -36,7 +36,11 @@ pub fn run(command: &LocalCommand) -> ExitCode {
     }
 }
 
-async fn serve_until_signal(port: u16, streams: &[String], enforce_limits: bool) -> Result<(), String> {
+async fn serve_until_signal(
+    port: u16,
+    streams: &[String],
+    enforce_limits: bool,
+) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let options = Options {
         enforce_limits,
@@ -48,16 +52,18 @@ async fn serve_until_signal(port: u16, streams: &[String], enforce_limits: bool)
         let (name, shards) = match stream.rsplit_once(':') {
             Some((name, shards)) => (
                 name,
-                shards
-                    .parse()
-                    .map_err(|_| format!("--stream {stream}: '{shards}' is not a number of shards"))?,
+                shards.parse().map_err(|_| {
+                    format!("--stream {stream}: '{shards}' is not a number of shards")
+                })?,
             ),
             None => (stream.as_str(), DEFAULT_SHARDS),
         };
         create_stream(&local, name, shards).map_err(|error| error.to_string())?;
     }
     let mut signals = Signals::listen().map_err(|error| error.to_string())?;
-    let (address, server) = serve(local, port).await.map_err(|error| error.to_string())?;
+    let (address, server) = serve(local, port)
+        .await
+        .map_err(|error| error.to_string())?;
     // A machine may wait for this line.
     println!("Kinesis and DynamoDB at http://{address}");
     tokio::select! {

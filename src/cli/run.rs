@@ -48,7 +48,9 @@ fn load(args: &RunArgs, environment: &Environment) -> Result<DaemonConfig, Vec<S
     };
     let shown = path.display().to_string();
     let bytes = std::fs::read(&path).map_err(|cause| {
-        vec![format!("cannot read the properties file '{shown}': {cause}")]
+        vec![format!(
+            "cannot read the properties file '{shown}': {cause}"
+        )]
     })?;
     let flags = overrides(args).map_err(|message| vec![message])?;
     let variables = environment
@@ -106,8 +108,16 @@ fn overrides(args: &RunArgs) -> Result<Vec<Override>, String> {
         }
     };
     local("--local", "local", args.local.then(|| "true".to_owned()));
-    local("--local-shards", "localShards", args.local_shards.map(|n| n.to_string()));
-    local("--local-generate", "localGenerate", args.local_generate.map(|r| r.to_string()));
+    local(
+        "--local-shards",
+        "localShards",
+        args.local_shards.map(|n| n.to_string()),
+    );
+    local(
+        "--local-generate",
+        "localGenerate",
+        args.local_generate.map(|r| r.to_string()),
+    );
     local("--local-input", "localInput", args.local_input.clone());
     Ok(flags)
 }

@@ -202,7 +202,6 @@ impl Progress {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +227,14 @@ mod tests {
     #[test]
     fn the_rules_of_f3() {
         // last checkpoint, delivered up to, at shard end, asked (text, sub) -> outcome
-        type Case<'a> = (&'a str, &'a str, bool, Option<&'a str>, Option<i64>, &'a str);
+        type Case<'a> = (
+            &'a str,
+            &'a str,
+            bool,
+            Option<&'a str>,
+            Option<i64>,
+            &'a str,
+        );
         let cases: &[Case<'_>] = &[
             // Without a number: everything delivered.
             ("5", "9", false, None, None, "write 9"),
@@ -250,7 +256,14 @@ mod tests {
             ("5/5", "5/5", false, Some("5"), None, "refuse"),
             ("5", "9", false, Some("TRIM_HORIZON"), None, "refuse"),
             ("5", "9", false, Some("SHARD_END"), None, "refuse"),
-            ("TRIM_HORIZON", "TRIM_HORIZON", false, Some("1"), None, "refuse"),
+            (
+                "TRIM_HORIZON",
+                "TRIM_HORIZON",
+                false,
+                Some("1"),
+                None,
+                "refuse",
+            ),
             // Not a number.
             ("5", "9", false, Some(""), None, "refuse"),
             ("5", "9", false, Some("abc"), None, "refuse"),
@@ -270,8 +283,22 @@ mod tests {
             ("5", "9", true, Some("10"), None, "refuse"),
             ("SHARD_END", "9", true, None, None, "there"),
             // An empty shard.
-            ("TRIM_HORIZON", "TRIM_HORIZON", true, None, None, "write SHARD_END"),
-            ("TRIM_HORIZON", "TRIM_HORIZON", true, Some("TRIM_HORIZON"), None, "write SHARD_END"),
+            (
+                "TRIM_HORIZON",
+                "TRIM_HORIZON",
+                true,
+                None,
+                None,
+                "write SHARD_END",
+            ),
+            (
+                "TRIM_HORIZON",
+                "TRIM_HORIZON",
+                true,
+                Some("TRIM_HORIZON"),
+                None,
+                "write SHARD_END",
+            ),
         ];
         for (last, delivered, at_end, sequence_number, sub, outcome) in cases {
             let decision = progress(last, delivered, *at_end).decide(&Request {
@@ -286,7 +313,10 @@ mod tests {
                     "refuse".to_owned()
                 }
             };
-            assert_eq!(&got, outcome, "{last} {delivered} {at_end} {sequence_number:?} {sub:?}: {decision:?}");
+            assert_eq!(
+                &got, outcome,
+                "{last} {delivered} {at_end} {sequence_number:?} {sub:?}: {decision:?}"
+            );
         }
     }
 

@@ -424,12 +424,14 @@ impl<B, R> Consumer<B, R> {
                 CheckpointErrorName::InvalidState,
                 "a checkpoint cannot be made in this phase",
             )),
-            CheckpointPermission::Shutdown => {
-                Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
-            }
-            CheckpointPermission::Yes if self.leaving == Leaving::LeaseLost => {
-                Some((CheckpointErrorName::Shutdown, "the lease is not held any more"))
-            }
+            CheckpointPermission::Shutdown => Some((
+                CheckpointErrorName::Shutdown,
+                "the lease is not held any more",
+            )),
+            CheckpointPermission::Yes if self.leaving == Leaving::LeaseLost => Some((
+                CheckpointErrorName::Shutdown,
+                "the lease is not held any more",
+            )),
             CheckpointPermission::Yes => None,
         };
         if let Some((name, message)) = refusal {
@@ -527,7 +529,11 @@ impl<B, R> Consumer<B, R> {
     fn tell_lease_lost(&mut self) -> Actions<B, R> {
         let lost = self.leaving == Leaving::LeaseLost;
         self.state = State::TellingLeaseLost {
-            outcome: if lost { Outcome::LeaseLost } else { Outcome::Released },
+            outcome: if lost {
+                Outcome::LeaseLost
+            } else {
+                Outcome::Released
+            },
             answered: false,
             released: lost,
         };
@@ -726,7 +732,10 @@ impl<B, R> Consumer<B, R> {
 /// `first`, doubled with each further time, at most `longest`.
 fn doubling(first: Duration, longest: Duration, times: u32) -> Duration {
     first
-        .saturating_mul(1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX))
+        .saturating_mul(
+            1u32.checked_shl(times.saturating_sub(1))
+                .unwrap_or(u32::MAX),
+        )
         .min(longest)
 }
 

@@ -111,7 +111,10 @@ mod tests {
         let first = lease(5, Some("a"));
         assert!(!seen.is_expired(&first, at(100), F), "never seen");
         seen.record_scan([&first], at(100));
-        assert!(!seen.is_expired(&first, at(110), F), "exactly F is not more than F");
+        assert!(
+            !seen.is_expired(&first, at(110), F),
+            "exactly F is not more than F"
+        );
         assert!(seen.is_expired(&first, at(111), F));
         let renewed = lease(6, Some("a"));
         seen.record_scan([&renewed], at(109));

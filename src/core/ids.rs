@@ -73,7 +73,10 @@ mod tests {
 
     #[test]
     fn the_shard_of_a_key() {
-        assert_eq!(LeaseKey::new("shardId-3").shard_id(), ShardId::new("shardId-3"));
+        assert_eq!(
+            LeaseKey::new("shardId-3").shard_id(),
+            ShardId::new("shardId-3")
+        );
         assert_eq!(
             LeaseKey::new("111122223333:orders:1700000000:shardId-3").shard_id(),
             ShardId::new("shardId-3")

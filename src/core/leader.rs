@@ -93,7 +93,11 @@ mod tests {
         for (workers, leader) in JAVA_LEADERS {
             let names: Vec<String> = (0..*workers).map(|i| format!("w{i:02}")).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            assert_eq!(elect(&leases(&names)), Some(WorkerId::new(leader)), "{workers} workers");
+            assert_eq!(
+                elect(&leases(&names)),
+                Some(WorkerId::new(leader)),
+                "{workers} workers"
+            );
         }
     }
 

@@ -128,6 +128,18 @@ impl Lease {
         self.key.shard_id()
     }
 
+    /// Whether exactly these children are recorded; the table keeps them as a set, without order.
+    #[must_use]
+    pub fn has_children(&self, children: &[ShardId]) -> bool {
+        let sorted = |ids: &[ShardId]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        sorted(&self.children) == sorted(children)
+    }
+
     /// Whether the shard is read to its end.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -248,7 +260,7 @@ impl LeaseUpdate {
             && current.owner == expected.owner
             && current.checkpoint == expected.checkpoint
             && match &self.change {
-                Change::SetChildren(_) => current.children == expected.children,
+                Change::SetChildren(children) => current.has_children(children),
                 Change::SetHashRange(_) => current.hash_range == expected.hash_range,
                 _ => true,
             }
@@ -325,7 +337,10 @@ mod tests {
             assert_eq!(update.applied_to(&lease).counter, Counter(8), "{update:?}");
             let mut moved = lease.clone();
             moved.counter = Counter(8);
-            assert!(!update.is_permitted_on(Some(&moved)), "{update:?} on a moved counter");
+            assert!(
+                !update.is_permitted_on(Some(&moved)),
+                "{update:?} on a moved counter"
+            );
             assert!(!update.is_permitted_on(None), "{update:?} on a missing row");
         }
         for update in [
@@ -340,17 +355,32 @@ mod tests {
     #[test]
     fn taking_counts_a_switch_only_from_another_owner() {
         let mut own = lease();
-        assert_eq!(own.taken_by(&worker("b")).applied_to(&own).owner_switches, 1);
-        assert_eq!(own.taken_by(&worker("a")).applied_to(&own).owner_switches, 0);
+        assert_eq!(
+            own.taken_by(&worker("b")).applied_to(&own).owner_switches,
+            1
+        );
+        assert_eq!(
+            own.taken_by(&worker("a")).applied_to(&own).owner_switches,
+            0
+        );
         own.owner = None;
-        assert_eq!(own.taken_by(&worker("b")).applied_to(&own).owner_switches, 0);
+        assert_eq!(
+            own.taken_by(&worker("b")).applied_to(&own).owner_switches,
+            0
+        );
     }
 
     #[test]
     fn taking_drops_a_stray_hand_off() {
         let mut stray = lease();
         stray.checkpoint_owner = Some(worker("c"));
-        assert_eq!(stray.taken_by(&worker("b")).applied_to(&stray).checkpoint_owner, None);
+        assert_eq!(
+            stray
+                .taken_by(&worker("b"))
+                .applied_to(&stray)
+                .checkpoint_owner,
+            None
+        );
     }
 
     #[test]
@@ -376,6 +406,18 @@ mod tests {
         let later = update.applied_to(&before);
         let later = later.renewal().applied_to(&later);
         assert!(!update.is_proven_by(&before, &later));
+    }
+
+    #[test]
+    fn children_have_no_order() {
+        let ids = |names: &[&str]| names.iter().map(ShardId::new).collect::<Vec<_>>();
+        let before = lease();
+        let update = before.with_children(ids(&["b", "a"]));
+        let mut read_back = update.applied_to(&before);
+        read_back.children = ids(&["a", "b"]);
+        assert!(update.is_proven_by(&before, &read_back));
+        read_back.children = ids(&["a"]);
+        assert!(!update.is_proven_by(&before, &read_back));
     }
 
     #[test]

@@ -5,11 +5,15 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A Kinesis sequence number: decimal digits without leading zeros, of any length.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A Kinesis sequence number: decimal digits of any length, kept as the service wrote them.
+///
+/// Leading zeros mean nothing to comparisons. They are kept all the same, because a service that
+/// writes them (an emulator; AWS does not) wants them back.
+#[derive(Clone)]
 pub struct SequenceNumber(Arc<str>);
 
 /// What is wrong with a text that should be a sequence number or a position.
@@ -31,7 +35,7 @@ impl InvalidPosition {
 }
 
 impl SequenceNumber {
-    /// Parses decimal digits; leading zeros are dropped, so that equal numbers are equal values.
+    /// Takes decimal digits.
     ///
     /// # Errors
     /// Anything but one or more ASCII digits is refused, the empty text too.
@@ -39,15 +43,15 @@ impl SequenceNumber {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidPosition::new(text));
         }
-        let digits = text.trim_start_matches('0');
-        Ok(Self(Arc::from(if digits.is_empty() {
-            "0"
-        } else {
-            digits
-        })))
+        Ok(Self(Arc::from(text)))
     }
 
-    /// The digits.
+    /// The digits that count.
+    fn significant(&self) -> &str {
+        self.0.trim_start_matches('0')
+    }
+
+    /// The digits as the service wrote them.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,16 +60,28 @@ impl SequenceNumber {
 
 impl Ord for SequenceNumber {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0
-            .len()
-            .cmp(&other.0.len())
-            .then_with(|| self.0.cmp(&other.0))
+        let (mine, others) = (self.significant(), other.significant());
+        mine.len().cmp(&others.len()).then_with(|| mine.cmp(others))
     }
 }
 
 impl PartialOrd for SequenceNumber {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for SequenceNumber {
+    fn eq(&self, other: &Self) -> bool {
+        self.significant() == other.significant()
+    }
+}
+
+impl Eq for SequenceNumber {}
+
+impl Hash for SequenceNumber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.significant().hash(state);
     }
 }
 
@@ -258,6 +274,8 @@ mod tests {
     fn leading_zeros_do_not_make_another_number() {
         assert_eq!(esn("007", 0), esn("7", 0));
         assert_eq!(esn("000", 0), esn("0", 0));
+        assert!(esn("0010", 0) > esn("9", 0));
+        assert_eq!(esn("007", 0).to_string(), "007");
     }
 
     #[test]

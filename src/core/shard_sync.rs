@@ -385,7 +385,12 @@ pub enum CleanUp {
 /// Decides about one lease, given all.
 #[must_use]
 pub fn clean_up(lease: &Lease, leases: &HashMap<ShardId, &Lease>) -> CleanUp {
-    if !lease.is_finished() || lease.parents.iter().any(|parent| leases.contains_key(parent)) {
+    if !lease.is_finished()
+        || lease
+            .parents
+            .iter()
+            .any(|parent| leases.contains_key(parent))
+    {
         return CleanUp::Keep;
     }
     if lease.children.is_empty() {

@@ -51,7 +51,9 @@ impl Share {
     /// missing part without waiting (the bytes are here already).
     pub fn correct(&mut self, bytes: usize) {
         let wanted = bytes.div_ceil(UNIT).max(1);
-        let Some(permit) = &mut self.permit else { return };
+        let Some(permit) = &mut self.permit else {
+            return;
+        };
         let held = permit.num_permits();
         if wanted < held {
             drop(permit.split(held - wanted));

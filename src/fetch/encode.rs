@@ -85,7 +85,12 @@ pub fn encode(
                 deaggregate(&record.data, settings.hash_range, settings.filter)
         {
             for user in &records {
-                encoded.push(record, user.partition_key.as_str(), user.data, user.sub_sequence);
+                encoded.push(
+                    record,
+                    user.partition_key.as_str(),
+                    user.data,
+                    user.sub_sequence,
+                );
             }
             outside_range += dropped.outside_range;
             malformed += dropped.malformed;
@@ -126,8 +131,7 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn push(&mut self, record: &'a Record, partition_key: &str, data: &[u8], sub_sequence: u64) {
         if !self.behind_checkpoint {
-            let here =
-                ExtendedSequenceNumber::record(record.sequence_number.clone(), sub_sequence);
+            let here = ExtendedSequenceNumber::record(record.sequence_number.clone(), sub_sequence);
             if here <= *self.checkpoint {
                 return;
             }
@@ -207,7 +211,8 @@ mod tests {
             record("9", b"plain".to_vec()),
         ];
         let encoded = encode(&page, Some(3), SETTINGS, &esn("TRIM_HORIZON", 0));
-        let expected = [("7", 0), ("8", 0), ("8", 1), ("8", 2), ("9", 0)].map(|(s, n)| (s.to_owned(), n));
+        let expected =
+            [("7", 0), ("8", 0), ("8", 1), ("8", 2), ("9", 0)].map(|(s, n)| (s.to_owned(), n));
         assert_eq!(delivered(&encoded), expected);
         assert_eq!(encoded.up_to, Some(esn("9", 0)));
         assert_eq!(encoded.bytes, 13);
@@ -215,7 +220,10 @@ mod tests {
 
     #[test]
     fn what_is_checkpointed_is_left_out_inside_an_aggregate_too() {
-        let page = [record("8", aggregate(&["a", "b", "c"])), record("9", vec![])];
+        let page = [
+            record("8", aggregate(&["a", "b", "c"])),
+            record("9", vec![]),
+        ];
         let cases = [
             (esn("7", 0), 4),
             (esn("8", 0), 3),

@@ -122,7 +122,8 @@ impl Pace {
             .throttled_at
             .is_some_and(|at| now.since(at) < CAREFUL_FOR)
         {
-            wait_until = wait_until.max(sent + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND));
+            wait_until =
+                wait_until.max(sent + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND));
         }
         wait_until
     }
@@ -172,7 +173,15 @@ mod tests {
         pace.ended(at(0), at(900), read(10, 60_000), 0.5);
         assert_eq!(pace.next_read(), Some(at(200)));
         // The service does not say how far behind: as at the tip.
-        pace.ended(at(0), at(20), Outcome::Read { bytes: 1, behind: None }, 0.5);
+        pace.ended(
+            at(0),
+            at(20),
+            Outcome::Read {
+                bytes: 1,
+                behind: None,
+            },
+            0.5,
+        );
         assert_eq!(pace.next_read(), Some(at(1520)));
     }
 

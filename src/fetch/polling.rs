@@ -364,8 +364,12 @@ impl Polling {
             StreamErrorKind::InvalidPosition => error!(shard = %self.shard,
                 "{message}; the lease's checkpoint {} is not a position of this shard (was the stream created anew?): \
                  delete the lease or set its checkpoint; the shard is not read until then", self.checkpoint),
-            StreamErrorKind::Denied | StreamErrorKind::Fatal => error!(shard = %self.shard, "{message}; trying again slowly"),
-            StreamErrorKind::SlowDown => warn!(shard = %self.shard, "{message}; reading more slowly"),
+            StreamErrorKind::Denied | StreamErrorKind::Fatal => {
+                error!(shard = %self.shard, "{message}; trying again slowly")
+            }
+            StreamErrorKind::SlowDown => {
+                warn!(shard = %self.shard, "{message}; reading more slowly")
+            }
             _ => warn!(shard = %self.shard, "{message}; trying again"),
         }
     }

@@ -22,7 +22,10 @@ pub struct Anchor(Arc<Mutex<Option<IteratorStart>>>);
 
 impl Anchor {
     fn get(&self) -> Option<IteratorStart> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set(&self, start: IteratorStart) {
@@ -101,7 +104,8 @@ impl ReadPosition {
         }
         match (self.anchor.get(), first) {
             (None | Some(IteratorStart::AtTimestamp(_)), Some(first)) => {
-                self.anchor.set(IteratorStart::AtSequenceNumber(first.clone()));
+                self.anchor
+                    .set(IteratorStart::AtSequenceNumber(first.clone()));
             }
             (None, None) => self.anchor.set(IteratorStart::AtTimestamp(
                 served_at - behind.unwrap_or(0) - SLACK_MILLIS,
@@ -141,17 +145,28 @@ mod tests {
             ("5", at, Ok(IteratorStart::AtSequenceNumber(number("5")))),
         ];
         for (start, initial, expected) in cases {
-            assert_eq!(position(start, initial).iterator_start(), expected, "{start}");
+            assert_eq!(
+                position(start, initial).iterator_start(),
+                expected,
+                "{start}"
+            );
         }
     }
 
     #[test]
     fn a_half_done_aggregate_is_read_again_until_something_was_read() {
-        let mut position = ReadPosition::new(&esn("5", 2), InitialPosition::Latest, Anchor::default());
+        let mut position =
+            ReadPosition::new(&esn("5", 2), InitialPosition::Latest, Anchor::default());
         position.read(None, None, 0, Some(0));
-        assert_eq!(position.iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("5"))));
+        assert_eq!(
+            position.iterator_start(),
+            Ok(IteratorStart::AtSequenceNumber(number("5")))
+        );
         position.read(Some(&number("5")), Some(&number("8")), 0, Some(0));
-        assert_eq!(position.iterator_start(), Ok(IteratorStart::AfterSequenceNumber(number("8"))));
+        assert_eq!(
+            position.iterator_start(),
+            Ok(IteratorStart::AfterSequenceNumber(number("8")))
+        );
     }
 
     #[test]
@@ -160,15 +175,30 @@ mod tests {
         let new = || ReadPosition::new(&esn("LATEST", 0), InitialPosition::Latest, anchor.clone());
         let mut first = new();
         first.read(None, None, 100_000, Some(0));
-        assert_eq!(first.iterator_start(), Ok(IteratorStart::AtTimestamp(98_000)));
+        assert_eq!(
+            first.iterator_start(),
+            Ok(IteratorStart::AtTimestamp(98_000))
+        );
         first.read(None, None, 500_000, Some(0));
-        assert_eq!(first.iterator_start(), Ok(IteratorStart::AtTimestamp(98_000)));
+        assert_eq!(
+            first.iterator_start(),
+            Ok(IteratorStart::AtTimestamp(98_000))
+        );
         first.read(Some(&number("40")), Some(&number("44")), 600_000, Some(0));
-        assert_eq!(first.iterator_start(), Ok(IteratorStart::AfterSequenceNumber(number("44"))));
+        assert_eq!(
+            first.iterator_start(),
+            Ok(IteratorStart::AfterSequenceNumber(number("44")))
+        );
         // The child failed before its first checkpoint: the first record comes again.
         let mut second = new();
-        assert_eq!(second.iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("40"))));
+        assert_eq!(
+            second.iterator_start(),
+            Ok(IteratorStart::AtSequenceNumber(number("40")))
+        );
         second.read(Some(&number("40")), Some(&number("50")), 700_000, Some(0));
-        assert_eq!(new().iterator_start(), Ok(IteratorStart::AtSequenceNumber(number("40"))));
+        assert_eq!(
+            new().iterator_start(),
+            Ok(IteratorStart::AtSequenceNumber(number("40")))
+        );
     }
 }

@@ -72,7 +72,8 @@ impl LocalAws {
             return self.dynamodb.handle(operation, body);
         }
         if target.starts_with(kinesis::TARGET_PREFIX) {
-            let response = self.with_kinesis(|kinesis, now| kinesis::handle(kinesis, target, body, now));
+            let response =
+                self.with_kinesis(|kinesis, now| kinesis::handle(kinesis, target, body, now));
             return Answer {
                 status: response.status,
                 content_type: "application/x-amz-json-1.1",

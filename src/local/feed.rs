@@ -86,13 +86,21 @@ async fn generate(
         let due = (clock.now().since(start).as_secs_f64() * rate) as u64 + 1;
         while made < due {
             let at = clock.wall_millis();
-            let line = format!(r#"{{"n":{made},"at":{at},"text":"record {made} of kcl-daemon --local"}}"#);
-            put(local, stream, line.as_bytes(), &format!("key-{}", made % 1000))?;
+            let line =
+                format!(r#"{{"n":{made},"at":{at},"text":"record {made} of kcl-daemon --local"}}"#);
+            put(
+                local,
+                stream,
+                line.as_bytes(),
+                &format!("key-{}", made % 1000),
+            )?;
             made += 1;
         }
         let next = Duration::from_secs_f64(due as f64 / rate);
         let wait = next.saturating_sub(clock.now().since(start)).min(TICK);
-        clock.sleep_until(clock.now() + wait.max(Duration::from_millis(1))).await;
+        clock
+            .sleep_until(clock.now() + wait.max(Duration::from_millis(1)))
+            .await;
     }
 }
 
@@ -115,7 +123,10 @@ async fn lines(
             info!("{count} lines of {name} are in the stream '{stream}'");
             return Ok(());
         }
-        while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        while line
+            .last()
+            .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+        {
             line.pop();
         }
         count += 1;

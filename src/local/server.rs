@@ -86,7 +86,10 @@ async fn answer(
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
         .to_owned();
-    let answer = match Limited::new(request.into_body(), LARGEST_REQUEST).collect().await {
+    let answer = match Limited::new(request.into_body(), LARGEST_REQUEST)
+        .collect()
+        .await
+    {
         Ok(body) => local.handle(&target, &body.to_bytes()),
         Err(error) => Answer::error(400, "SerializationException", &error.to_string()),
     };

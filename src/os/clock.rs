@@ -90,6 +90,9 @@ mod tests {
     fn the_wall_clock_counts_from_1970() {
         // 2020-01-01 and 2100-01-01.
         let now = SystemClock::new().wall_millis();
-        assert!((1_577_836_800_000..4_102_444_800_000).contains(&now), "{now}");
+        assert!(
+            (1_577_836_800_000..4_102_444_800_000).contains(&now),
+            "{now}"
+        );
     }
 }

@@ -27,7 +27,9 @@ impl Environment {
     /// The value of a variable. Set but empty is `Some`.
     #[must_use]
     pub fn get_os(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+        self.variables
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
     }
 
     /// The value of a variable, if it is set to UTF-8 text.
@@ -48,7 +50,9 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let pairs = variables.into_iter();
         Self {
-            variables: pairs.map(|(name, value)| (name.into(), value.into())).collect(),
+            variables: pairs
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
         }
     }
 }
@@ -61,7 +65,10 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
 /// The name of this host, as `uname -n` prints it.
 #[must_use]
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The directory for temporary files: `TMPDIR`, else the system's.
@@ -101,7 +108,10 @@ mod tests {
         assert_eq!(environment.get("A"), Some("1"));
         assert_eq!(environment.get("EMPTY"), Some(""));
         assert_eq!(environment.get("MISSING"), None);
-        assert_eq!(environment.iter().collect::<Vec<_>>(), [("A", "1"), ("EMPTY", "")]);
+        assert_eq!(
+            environment.iter().collect::<Vec<_>>(),
+            [("A", "1"), ("EMPTY", "")]
+        );
     }
 
     #[cfg(unix)]
@@ -119,7 +129,10 @@ mod tests {
     fn this_process_has_an_environment_a_host_and_an_executable() {
         // Cargo sets it for tests.
         let captured = Environment::capture();
-        assert_eq!(captured.get("CARGO_PKG_NAME"), option_env!("CARGO_PKG_NAME"));
+        assert_eq!(
+            captured.get("CARGO_PKG_NAME"),
+            option_env!("CARGO_PKG_NAME")
+        );
         assert!(!host_name().is_empty());
         assert!(own_executable().is_ok_and(|path| path.exists()));
         assert!(working_directory().is_ok_and(|path| path.is_absolute()));

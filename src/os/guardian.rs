@@ -96,7 +96,10 @@ fn listen(mut messages: impl BufRead) -> BTreeSet<i32> {
 
 /// SIGTERM, a while, SIGKILL.
 fn end(groups: &BTreeSet<i32>) {
-    let mut left: Vec<Pid> = groups.iter().filter_map(|group| Pid::from_raw(*group)).collect();
+    let mut left: Vec<Pid> = groups
+        .iter()
+        .filter_map(|group| Pid::from_raw(*group))
+        .collect();
     for group in &left {
         let _ = kill_process_group(*group, Signal::TERM);
     }

@@ -33,10 +33,14 @@ pub struct LockPlaces {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// No place can be written to.
-    #[error("no lock file for the worker id can be made ({0}): set workerId in the properties, or XDG_RUNTIME_DIR to a directory that can be written to")]
+    #[error(
+        "no lock file for the worker id can be made ({0}): set workerId in the properties, or XDG_RUNTIME_DIR to a directory that can be written to"
+    )]
     NoPlace(String),
     /// The worker id that was asked for is in use on this host.
-    #[error("the worker id '{worker_id}' is in use by process {process} on this host: give each worker an id of its own (workerId), or leave workerId out")]
+    #[error(
+        "the worker id '{worker_id}' is in use by process {process} on this host: give each worker an id of its own (workerId), or leave workerId out"
+    )]
     InUse {
         /// The id.
         worker_id: String,
@@ -44,7 +48,9 @@ pub enum LockError {
         process: String,
     },
     /// All names are taken.
-    #[error("{0} daemons of this application run on this host already: set workerId in the properties")]
+    #[error(
+        "{0} daemons of this application run on this host already: set workerId in the properties"
+    )]
     TooMany(u32),
 }
 
@@ -63,11 +69,7 @@ impl WorkerIdLock {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn acquire(
-        places: &LockPlaces,
-        host: &str,
-        application: &str,
-    ) -> Result<Self, LockError> {
+    pub fn acquire(places: &LockPlaces, host: &str, application: &str) -> Result<Self, LockError> {
         let base = format!("{host}-{application}");
         let names = (1..=MOST_DAEMONS).map(|number| match number {
             1 => base.clone(),
@@ -225,7 +227,10 @@ fn try_take(path: &Path) -> io::Result<Option<(File, bool)>> {
 /// Opens the lock file, made if it is missing, and says whether it was there.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     // Never through a link, never waiting on a FIFO: the place may be shared with strangers.
-    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+    let flags = OFlags::NOFOLLOW
+        .union(OFlags::NONBLOCK)
+        .bits()
+        .cast_signed();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags);
     loop {
@@ -245,7 +250,13 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        match options.clone().write(true).create_new(true).mode(0o666).open(path) {
+        match options
+            .clone()
+            .write(true)
+            .create_new(true)
+            .mode(0o666)
+            .open(path)
+        {
             Ok(file) => {
                 // Other users need to see whether it is locked, whatever the umask.
                 let _ = file.set_permissions(Permissions::from_mode(0o644));

@@ -36,8 +36,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::guardian::{Guardian, GuardianProgram};
-use group::Unreaped;
 pub(in crate::os) use exec::spawn_guardian;
+use group::Unreaped;
 pub use group::{Exit, Group, GroupSignal, group_is_alive};
 
 /// How often the thread looks after groups that were killed and are not dead yet.

@@ -104,6 +104,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn orphans_are_reaped_and_own_children_left_alone() {
+        let _watchdog = rerun::Watchdog::start();
         rerun::in_a_process("os::reaper::tests::orphans_body");
     }
 
@@ -136,7 +137,11 @@ mod tests {
             found = zombies(proc, me);
         }
         let first = reap(&BTreeSet::new(), &launcher);
-        assert_eq!(zombies(proc, me).len(), 2, "nothing is taken the first time");
+        assert_eq!(
+            zombies(proc, me).len(),
+            2,
+            "nothing is taken the first time"
+        );
         assert!(first.iter().all(|zombie| zombie.pid != own));
         reap(&first, &launcher);
         let left: Vec<i32> = zombies(proc, me).iter().map(|zombie| zombie.pid).collect();

@@ -10,8 +10,17 @@ use std::process::Command;
 /// The arguments that make this binary run one ignored test and nothing else. `test` is its path
 /// without the name of the crate.
 pub(crate) fn arguments(test: &str) -> Vec<OsString> {
-    let flags = ["--exact", "--ignored", "--nocapture", "--test-threads=1", "-q"];
-    std::iter::once(test).chain(flags).map(OsString::from).collect()
+    let flags = [
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+        "-q",
+    ];
+    std::iter::once(test)
+        .chain(flags)
+        .map(OsString::from)
+        .collect()
 }
 
 /// This binary, to run one test.
@@ -31,4 +40,28 @@ pub(crate) fn in_a_process(test: &str) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// So long a test with real processes may take, on a busy machine too.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Ends the test binary with a message if a test waits for something that never happens.
+pub(crate) struct Watchdog {
+    /// Dropped with the value, which tells the thread.
+    _alive: std::sync::mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    pub(crate) fn start() -> Self {
+        use std::sync::mpsc::RecvTimeoutError;
+        let (alive, dropped) = std::sync::mpsc::channel::<()>();
+        let test = std::thread::current().name().map(str::to_owned);
+        std::thread::spawn(move || {
+            if dropped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("the test {test:?} waits in vain");
+                std::process::abort();
+            }
+        });
+        Self { _alive: alive }
+    }
 }

@@ -72,7 +72,10 @@ impl Signals {
         };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            interrupt: unless(ignored.contains(StopSignal::Interrupt), SignalKind::interrupt())?,
+            interrupt: unless(
+                ignored.contains(StopSignal::Interrupt),
+                SignalKind::interrupt(),
+            )?,
             hang_up: unless(ignored.contains(StopSignal::HangUp), SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
         })
@@ -135,7 +138,10 @@ mod tests {
         use StopSignal::{HangUp, Interrupt, Terminate};
         let table: [(&str, &[StopSignal]); 5] = [
             ("Name:\tsh\nSigIgn:\t0000000000000001\n", &[HangUp]),
-            ("SigIgn:\t0000000000000003\nSigCgt:\t0", &[HangUp, Interrupt]),
+            (
+                "SigIgn:\t0000000000000003\nSigCgt:\t0",
+                &[HangUp, Interrupt],
+            ),
             ("SigIgn:\t0000000000005000\n", &[Terminate]),
             ("SigIgn:\tnonsense\n", &[]),
             ("", &[]),

@@ -173,11 +173,13 @@ impl RuntimeThread {
             handle: runtime.handle().clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Both a message and a dropped sender mean: stop.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                // Both a message and a dropped sender mean: stop.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
         Ok(Self {
             spawner,
             stop: Some(stop),

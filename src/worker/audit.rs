@@ -85,7 +85,9 @@ impl Auditor {
                 self.next = now;
                 Some(Audit::FillRanges(keys))
             }
-            Finding::Hole(hole) => self.confirm(hole, first && !has_peers).then_some(Audit::Sync),
+            Finding::Hole(hole) => self
+                .confirm(hole, first && !has_peers)
+                .then_some(Audit::Sync),
         };
         self.running = due.is_some();
         due

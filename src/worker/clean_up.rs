@@ -25,8 +25,10 @@ impl CleanUpRound {
     /// asked about those whose children are unclear.
     #[must_use]
     pub fn plan(finished: &[LeaseKey], table: &[Lease], may_ask: bool) -> Self {
-        let by_shard: HashMap<ShardId, &Lease> =
-            table.iter().map(|lease| (lease.shard_id(), lease)).collect();
+        let by_shard: HashMap<ShardId, &Lease> = table
+            .iter()
+            .map(|lease| (lease.shard_id(), lease))
+            .collect();
         let mut round = Self::default();
         for lease in table.iter().filter(|lease| finished.contains(&lease.key)) {
             match clean_up(lease, &by_shard) {
@@ -76,7 +78,9 @@ impl CleanUpRound {
             match store.delete(&deletion).await {
                 Ok(true) => self.deleted.push(deletion.key),
                 Ok(false) => debug!(lease = %deletion.key, "the finished lease changed meanwhile"),
-                Err(error) => debug!(lease = %deletion.key, "cannot delete the finished lease: {error}"),
+                Err(error) => {
+                    debug!(lease = %deletion.key, "cannot delete the finished lease: {error}")
+                }
             }
         }
         self

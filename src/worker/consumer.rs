@@ -536,7 +536,10 @@ impl ShardConsumer {
 
     fn publish(&self) {
         let state = self.machine.describe();
-        let pid = self.processor.as_ref().and_then(|processor| processor.pid());
+        let pid = self
+            .processor
+            .as_ref()
+            .and_then(|processor| processor.pid());
         let (checkpoint, failures) = (self.machine.checkpoint(), self.machine.failures());
         self.status.send_if_modified(|status| {
             let changed = status.state != state

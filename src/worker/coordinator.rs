@@ -292,7 +292,11 @@ impl Coordinator {
     }
 
     fn ended(&mut self) -> WorkerEnd {
-        let stopped = if self.cut { WorkerEnd::Cut } else { WorkerEnd::Stopped };
+        let stopped = if self.cut {
+            WorkerEnd::Cut
+        } else {
+            WorkerEnd::Stopped
+        };
         self.end.take().unwrap_or(stopped)
     }
 
@@ -300,7 +304,10 @@ impl Coordinator {
     fn on_deadline(&mut self) -> bool {
         self.cut = true;
         if self.stopping < StopRequest::AtOnce {
-            warn!("the grace for children is over ({:.1} s): they are killed now", self.grace.children.as_secs_f64());
+            warn!(
+                "the grace for children is over ({:.1} s): they are killed now",
+                self.grace.children.as_secs_f64()
+            );
             self.request_stop(StopRequest::AtOnce);
             return false;
         }
@@ -321,7 +328,11 @@ impl Coordinator {
         if let Some(deadline) = self.deadline {
             return deadline;
         }
-        let scan = if self.scanning { self.now() + self.settings.failover } else { self.next_scan };
+        let scan = if self.scanning {
+            self.now() + self.settings.failover
+        } else {
+            self.next_scan
+        };
         self.next_look.map_or(scan, |look| look.min(scan))
     }
 
@@ -380,7 +391,12 @@ impl Coordinator {
         self.table = scan.leases;
         let has_peers = self.has_peers(at);
         self.next_scan = at + scan_interval(self.settings.failover, has_peers, scan.bytes);
-        debug!(leases = self.table.len(), held = self.held.len(), has_peers, "looked at the lease table");
+        debug!(
+            leases = self.table.len(),
+            held = self.held.len(),
+            has_peers,
+            "looked at the lease table"
+        );
         self.check_own_id();
         self.decide(at);
         self.resume_at_once = false;
@@ -393,7 +409,12 @@ impl Coordinator {
         let now: HashSet<String> = scan
             .unreadable
             .iter()
-            .map(|row| format!("row '{}' of the lease table cannot be read and is left alone: {}", row.key, row.reason))
+            .map(|row| {
+                format!(
+                    "row '{}' of the lease table cannot be read and is left alone: {}",
+                    row.key, row.reason
+                )
+            })
             .collect();
         for message in now.difference(&self.reported) {
             error!("{message}");
@@ -404,7 +425,9 @@ impl Coordinator {
     fn has_peers(&self, now: Moment) -> bool {
         self.table.iter().any(|lease| {
             lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
-                && !self.observations.is_expired(lease, now, self.settings.failover)
+                && !self
+                    .observations
+                    .is_expired(lease, now, self.settings.failover)
         })
     }
 
@@ -416,7 +439,10 @@ impl Coordinator {
             .table
             .iter()
             .filter(|lease| self.is_foreign(lease))
-            .filter(|lease| self.observations.is_expired(lease, now, self.settings.failover))
+            .filter(|lease| {
+                self.observations
+                    .is_expired(lease, now, self.settings.failover)
+            })
             .map(|lease| lease.key.clone())
             .collect();
         if due.is_empty() {
@@ -438,7 +464,11 @@ impl Coordinator {
         });
     }
 
-    fn on_looked(&mut self, looked: Vec<(LeaseKey, Result<Option<Lease>, StoreError>)>, at: Moment) {
+    fn on_looked(
+        &mut self,
+        looked: Vec<(LeaseKey, Result<Option<Lease>, StoreError>)>,
+        at: Moment,
+    ) {
         for (key, row) in looked {
             match row {
                 Ok(Some(row)) => {
@@ -465,7 +495,11 @@ impl Coordinator {
             .iter()
             .filter(|lease| !self.held.contains_key(&lease.key) && lease.owner.is_some())
             .filter_map(|lease| {
-                let wait = if self.is_foreign(lease) { self.settings.failover } else { self.settings.failover / 2 };
+                let wait = if self.is_foreign(lease) {
+                    self.settings.failover
+                } else {
+                    self.settings.failover / 2
+                };
                 self.observations.expires_at(lease, wait)
             })
             .map(|expiry| expiry + Duration::from_millis(1))
@@ -534,7 +568,9 @@ impl Coordinator {
             })
             .collect();
         let entropy = Arc::clone(&self.ports.keeper.entropy);
-        let plan = taker::plan(&candidates, &self.me, self.settings.limits, &mut |n| entropy.below(n));
+        let plan = taker::plan(&candidates, &self.me, self.settings.limits, &mut |n| {
+            entropy.below(n)
+        });
         if !plan.take.is_empty() || !plan.steal.is_empty() {
             debug!(target = plan.target, take = ?taker::keys(&plan.take), steal = ?taker::keys(&plan.steal), "taking leases");
         }
@@ -556,7 +592,10 @@ impl Coordinator {
             .filter(|lease| self.is_own_unheld(lease))
             .filter(|lease| {
                 self.resume_at_once
-                    || self.observations.expires_at(lease, self.settings.failover / 2).is_some_and(|at| now >= at)
+                    || self
+                        .observations
+                        .expires_at(lease, self.settings.failover / 2)
+                        .is_some_and(|at| now >= at)
             })
             .cloned()
             .collect();
@@ -594,7 +633,11 @@ impl Coordinator {
                 }
             };
             match row {
-                Some(lease) => Done::Took { lease, sent, stolen },
+                Some(lease) => Done::Took {
+                    lease,
+                    sent,
+                    stolen,
+                },
                 None => Done::NotTaken(lease.key),
             }
         });
@@ -606,7 +649,11 @@ impl Coordinator {
             self.give_back(lease, sent);
             return;
         }
-        let how = if stolen { "took the lease from a worker that has more" } else { "took the lease" };
+        let how = if stolen {
+            "took the lease from a worker that has more"
+        } else {
+            "took the lease"
+        };
         info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{how}");
         let handle = self.keep(&lease, sent);
         self.watch_for_loss(&handle);
@@ -621,10 +668,18 @@ impl Coordinator {
                 handle.clone(),
             );
             let key = lease.key.clone();
-            self.beside.spawn(async move { Done::Consumer(key, life.await) });
+            self.beside
+                .spawn(async move { Done::Consumer(key, life.await) });
             consumer
         });
-        self.held.insert(lease.key.clone(), Held { lease, handle, consumer });
+        self.held.insert(
+            lease.key.clone(),
+            Held {
+                lease,
+                handle,
+                consumer,
+            },
+        );
     }
 
     fn keep(&self, lease: &Lease, sent: Moment) -> LeaseHandle {
@@ -672,7 +727,11 @@ impl Coordinator {
         match done {
             Done::Scanned(scan, at) => self.on_scanned(scan, at),
             Done::Looked(looked, at) => self.on_looked(looked, at),
-            Done::Took { lease, sent, stolen } => self.on_took(lease, sent, stolen),
+            Done::Took {
+                lease,
+                sent,
+                stolen,
+            } => self.on_took(lease, sent, stolen),
             Done::NotTaken(key) => {
                 self.taking.remove(&key);
             }
@@ -693,7 +752,11 @@ impl Coordinator {
             self.fail(same_worker_id(key, &self.me));
         }
         // A consumer hears of it by itself, and its end removes the lease.
-        if self.held.get(key).is_some_and(|held| held.consumer.is_none()) {
+        if self
+            .held
+            .get(key)
+            .is_some_and(|held| held.consumer.is_none())
+        {
             self.held.remove(key);
         }
         self.scan_wanted = true;
@@ -728,7 +791,8 @@ impl Coordinator {
                 if let Some(held) = self.held.remove(key) {
                     self.release(held.handle);
                 }
-                self.end.get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
+                self.end
+                    .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
                 self.request_stop(StopRequest::Graceful);
             }
         }
@@ -746,13 +810,21 @@ impl Coordinator {
         if request <= self.stopping {
             return;
         }
-        let request = if self.grace.children.is_zero() { StopRequest::AtOnce } else { request };
+        let request = if self.grace.children.is_zero() {
+            StopRequest::AtOnce
+        } else {
+            request
+        };
         self.stopping = request;
         self.deadline = Some(match request {
             StopRequest::Run | StopRequest::Graceful => self.now() + self.grace.children,
             StopRequest::AtOnce => self.now() + self.grace.release,
         });
-        let message = if request == StopRequest::Graceful { Message::Stop } else { Message::StopNow };
+        let message = if request == StopRequest::Graceful {
+            Message::Stop
+        } else {
+            Message::StopNow
+        };
         let finished: Vec<LeaseKey> = self
             .held
             .iter()
@@ -813,7 +885,9 @@ impl Coordinator {
         if self.stopping > StopRequest::Run {
             return;
         }
-        let Some(audit) = self.auditor.due(&self.table, &self.me, has_peers, now) else { return };
+        let Some(audit) = self.auditor.due(&self.table, &self.me, has_peers, now) else {
+            return;
+        };
         let ports = self.ports.clone();
         let (leases, settings) = (self.table.clone(), self.settings);
         self.beside.spawn(async move {

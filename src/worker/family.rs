@@ -33,7 +33,10 @@ pub async fn parents_finished(
                 Ok(Some(lease)) if lease.is_finished() => break,
                 Ok(Some(lease)) => {
                     if told.insert(parent) {
-                        let owner = lease.owner.as_ref().map_or("nobody", |owner| owner.as_str());
+                        let owner = lease
+                            .owner
+                            .as_ref()
+                            .map_or("nobody", |owner| owner.as_str());
                         info!(%shard, "waiting for parent shard {parent}, which is owned by {owner}");
                     }
                 }
@@ -86,7 +89,7 @@ async fn try_create(
         }
     }
     let ids: Vec<ShardId> = children.iter().map(|child| child.id.clone()).collect();
-    if lease.children == ids {
+    if lease.has_children(&ids) {
         return Ok(());
     }
     match store.update(&lease.with_children(ids)).await? {

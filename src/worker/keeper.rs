@@ -240,7 +240,11 @@ impl Keeper {
             return (self.last_sent + self.period()).min(stale_at);
         }
         let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());
-        if stale_at > now { soon.min(stale_at) } else { soon }
+        if stale_at > now {
+            soon.min(stale_at)
+        } else {
+            soon
+        }
     }
 
     /// Java renews every F/3 - 25 ms; so do we.
@@ -330,10 +334,15 @@ impl Keeper {
                     return (Err(error), self.lose(loss));
                 }
                 Attempt::Failed(error) => {
-                    let time_left = self.ports.clock.now() + self.period() < self.last_sent + self.failover;
+                    let time_left =
+                        self.ports.clock.now() + self.period() < self.last_sent + self.failover;
                     if tried < TRIES && error.is_transient() && time_left {
-                        let pause = Duration::from_millis(50 << tried).mul_f64(0.5 + self.ports.entropy.unit());
-                        self.ports.clock.sleep_until(self.ports.clock.now() + pause).await;
+                        let pause = Duration::from_millis(50 << tried)
+                            .mul_f64(0.5 + self.ports.entropy.unit());
+                        self.ports
+                            .clock
+                            .sleep_until(self.ports.clock.now() + pause)
+                            .await;
                         continue;
                     }
                     return (Err(as_checkpoint_error(&self.lease.key, &error)), true);

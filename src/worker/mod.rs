@@ -18,4 +18,5 @@ pub mod keeper;
 pub mod startup;
 
 #[cfg(test)]
+#[allow(missing_docs, reason = "for tests")]
 pub mod testing;

@@ -195,7 +195,10 @@ pub async fn sync(
     let mut created = 0;
     for lease in &missing {
         if store.create(lease).await? == Created::New {
-            info!("created the lease of shard {} at {}", lease.key, lease.checkpoint);
+            info!(
+                "created the lease of shard {} at {}",
+                lease.key, lease.checkpoint
+            );
             created += 1;
         }
     }

@@ -209,8 +209,14 @@ mod tests {
     #[test]
     fn the_2x_rules() {
         // leases, limits, taken, stolen, target
-        let max = |max_leases| Limits { max_leases, ..LIMITS };
-        let no_old = Limits { very_old_first: false, ..LIMITS };
+        let max = |max_leases| Limits {
+            max_leases,
+            ..LIMITS
+        };
+        let no_old = Limits {
+            very_old_first: false,
+            ..LIMITS
+        };
         let cases: &[(&str, Limits, usize, usize, usize)] = &[
             ("", LIMITS, 0, 0, 0),
             ("- - - -", LIMITS, 4, 0, 4),
@@ -225,7 +231,16 @@ mod tests {
             ("b b b -!! -!!", no_old, 2, 0, 3),
             // Nothing free: steal one from the most loaded.
             ("b b b b", LIMITS, 0, 1, 2),
-            ("b b b b b b", Limits { max_steals: 2, ..LIMITS }, 0, 2, 3),
+            (
+                "b b b b b b",
+                Limits {
+                    max_steals: 2,
+                    ..LIMITS
+                },
+                0,
+                2,
+                3,
+            ),
             // Balanced within one: nothing.
             ("me b b", LIMITS, 0, 0, 2),
             ("me me b b b", LIMITS, 0, 0, 3),
@@ -250,7 +265,12 @@ mod tests {
 
     #[test]
     fn it_steals_from_the_most_loaded_only() {
-        let plan = plan(&table("b c c c c b c"), &WorkerId::new("me"), LIMITS, &mut |n| n - 1);
+        let plan = plan(
+            &table("b c c c c b c"),
+            &WorkerId::new("me"),
+            LIMITS,
+            &mut |n| n - 1,
+        );
         assert_eq!(plan.steal.len(), 1);
         assert_eq!(plan.steal[0].owner, Some(WorkerId::new("c")));
     }

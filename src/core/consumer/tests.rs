@@ -279,10 +279,7 @@ fn a_shard_end_without_checkpoint_is_asked_again_then_with_a_new_child() {
                 "warn, stop-fetch, end-child",
             ),
             (died(), "wake 2000"),
-            (
-                Event::Woken,
-                "start TRIM_HORIZON, fetch TRIM_HORIZON",
-            ),
+            (Event::Woken, "start TRIM_HORIZON, fetch TRIM_HORIZON"),
         ]),
     );
 }
@@ -390,10 +387,7 @@ fn an_older_dialect_is_no_failure() {
             (Event::ShardEnd(vec![]), "children"),
             (Event::ChildLeasesCreated, "shardEnded"),
             (forgiven(), "stop-fetch, wake 0"),
-            (
-                Event::Woken,
-                "start TRIM_HORIZON, fetch TRIM_HORIZON",
-            ),
+            (Event::Woken, "start TRIM_HORIZON, fetch TRIM_HORIZON"),
         ]),
     );
     run(
@@ -469,7 +463,11 @@ impl World {
                 Action::StartChild(from) => {
                     assert!(!self.child, "two children of one shard");
                     assert!(!self.lost);
-                    assert_eq!(number(&from), self.checkpoint, "starts at the last checkpoint");
+                    assert_eq!(
+                        number(&from),
+                        self.checkpoint,
+                        "starts at the last checkpoint"
+                    );
                     self.child = true;
                     self.outstanding = Some(ActionKind::Initialize);
                     self.delivered = self.checkpoint;
@@ -520,7 +518,10 @@ impl World {
                         !self.child || outcome == Outcome::DaemonMustExit,
                         "the child outlives its consumer"
                     );
-                    assert_eq!(outcome == Outcome::ShardFinished, self.shard_end_written && outcome == Outcome::ShardFinished);
+                    assert_eq!(
+                        outcome == Outcome::ShardFinished,
+                        self.shard_end_written && outcome == Outcome::ShardFinished
+                    );
                     self.finished = Some(outcome);
                 }
             }
@@ -528,7 +529,10 @@ impl World {
     }
 
     fn say(&mut self, kind: ActionKind) {
-        assert!(self.child && self.outstanding.is_none() && self.owed.is_none(), "{kind:?}");
+        assert!(
+            self.child && self.outstanding.is_none() && self.owed.is_none(),
+            "{kind:?}"
+        );
         self.outstanding = Some(kind);
     }
 }

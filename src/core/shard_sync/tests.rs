@@ -59,10 +59,7 @@ fn described(leases: &[Lease]) -> Vec<String> {
 #[test]
 fn the_example_of_the_reference() {
     let shards = example();
-    let leases: Vec<Lease> = [4, 5, 7]
-        .iter()
-        .map(|n| lease(&shards[*n], "5"))
-        .collect();
+    let leases: Vec<Lease> = [4, 5, 7].iter().map(|n| lease(&shards[*n], "5")).collect();
     let cases = [
         (InitialPosition::Latest, vec!["6 LATEST"]),
         (
@@ -83,7 +80,10 @@ fn the_example_of_the_reference() {
 #[test]
 fn children_of_tracked_shards_wait_for_their_parents() {
     let shards = example();
-    let all: Vec<Lease> = [4, 5, 6, 7].iter().map(|n| lease(&shards[*n], "5")).collect();
+    let all: Vec<Lease> = [4, 5, 6, 7]
+        .iter()
+        .map(|n| lease(&shards[*n], "5"))
+        .collect();
     for position in [InitialPosition::Latest, InitialPosition::TrimHorizon] {
         assert_eq!(missing_leases(&shards, &all, position, false), Ok(vec![]));
     }
@@ -91,7 +91,10 @@ fn children_of_tracked_shards_wait_for_their_parents() {
 
 #[test]
 fn an_open_shard_without_ancestors_starts_at_the_configured_position() {
-    let shards = vec![shard(0, &[], (0, 9), false), shard(1, &[], (10, MAX), false)];
+    let shards = vec![
+        shard(0, &[], (0, 9), false),
+        shard(1, &[], (10, MAX), false),
+    ];
     let leases = vec![lease(&shards[0], "7")];
     let planned = missing_leases(&shards, &leases, InitialPosition::Latest, false).unwrap();
     assert_eq!(described(&planned), ["1 LATEST"]);
@@ -147,7 +150,12 @@ fn a_merged_child_waits_for_its_other_parent() {
 fn contradictory_lists_create_nothing() {
     let half = vec![shard(0, &[], (0, 9), false)];
     assert!(matches!(
-        missing_leases(&half, &[lease(&half[0], "5")], InitialPosition::Latest, false),
+        missing_leases(
+            &half,
+            &[lease(&half[0], "5")],
+            InitialPosition::Latest,
+            false
+        ),
         Err(Inconsistent::Hole(_))
     ));
     assert!(matches!(
@@ -191,7 +199,9 @@ fn a_new_application() {
     );
     assert_eq!(
         described(&initial_leases(&all, InitialPosition::TrimHorizon).unwrap()),
-        (0..6).map(|n| format!("{n} TRIM_HORIZON")).collect::<Vec<_>>()
+        (0..6)
+            .map(|n| format!("{n} TRIM_HORIZON"))
+            .collect::<Vec<_>>()
     );
 }
 
@@ -205,13 +215,25 @@ fn audits() {
     assert_eq!(audit(&of(&[4, 8, 9, 10])), Finding::Covered);
     // Parents and children side by side.
     assert_eq!(audit(&of(&[0, 1, 8, 4, 5, 9])), Finding::Covered);
-    assert_eq!(audit(&of(&[4, 8, 9])), Finding::Hole(HashRange { start: 60, end: MAX }));
+    assert_eq!(
+        audit(&of(&[4, 8, 9])),
+        Finding::Hole(HashRange {
+            start: 60,
+            end: MAX
+        })
+    );
     let mut finished = of(&[4, 8, 9, 10]);
     finished[1].checkpoint = ExtendedSequenceNumber::SHARD_END;
-    assert_eq!(audit(&finished), Finding::Hole(HashRange { start: 0, end: 39 }));
+    assert_eq!(
+        audit(&finished),
+        Finding::Hole(HashRange { start: 0, end: 39 })
+    );
     let mut old = of(&[4, 8, 9, 10]);
     old[2].hash_range = None;
-    assert_eq!(audit(&old), Finding::UnknownRanges(vec![old[2].key.clone()]));
+    assert_eq!(
+        audit(&old),
+        Finding::UnknownRanges(vec![old[2].key.clone()])
+    );
 }
 
 #[test]
@@ -229,7 +251,10 @@ fn finished_leases_go_when_their_children_are_under_way() {
         with(&parent, &[(9, "5"), (10, "SHARD_END")]),
         CleanUp::Delete(LeaseDeletion::of(&parent))
     );
-    assert_eq!(with(&parent, &[(9, "5"), (10, "TRIM_HORIZON")]), CleanUp::Keep);
+    assert_eq!(
+        with(&parent, &[(9, "5"), (10, "TRIM_HORIZON")]),
+        CleanUp::Keep
+    );
     assert_eq!(with(&parent, &[(9, "5")]), CleanUp::MissingChild(id(10)));
     let mut unknown = parent.clone();
     unknown.children.clear();
@@ -266,7 +291,12 @@ fn history(choices: &[(u8, u16)]) -> Vec<Shard> {
             let end = shards[*neighbour].hash_range.end;
             shards[chosen].closed = true;
             shards[*neighbour].closed = true;
-            shards.push(shard(next, &[chosen, *neighbour], (range.start, end), false));
+            shards.push(shard(
+                next,
+                &[chosen, *neighbour],
+                (range.start, end),
+                false,
+            ));
         }
     }
     shards

@@ -39,7 +39,11 @@ fn messages_are_followed_and_anything_else_is_passed_over() {
 
 #[test]
 fn only_the_hidden_argument_makes_a_guardian() {
-    for arguments in [&["kcl-daemon"][..], &["kcl-daemon", "-p", GUARDIAN_ARGUMENT], &[]] {
+    for arguments in [
+        &["kcl-daemon"][..],
+        &["kcl-daemon", "-p", GUARDIAN_ARGUMENT],
+        &[],
+    ] {
         let arguments = arguments.iter().map(OsString::from);
         assert!(run_if_asked(arguments).is_none());
     }
@@ -47,12 +51,17 @@ fn only_the_hidden_argument_makes_a_guardian() {
 
 #[tokio::test]
 async fn a_guardian_that_was_killed_is_replaced_and_knows_the_groups() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = Launcher::start(LauncherSettings {
         guardian: Some(program()),
         open_files: None,
     })
     .unwrap();
-    assert_eq!(launcher.guardian_pid(), None, "it comes with the first child");
+    assert_eq!(
+        launcher.guardian_pid(),
+        None,
+        "it comes with the first child"
+    );
     let program = Program {
         path: "/bin/cat".into(),
         name: "cat".into(),

@@ -69,7 +69,11 @@ fn an_empty_file_never_had_a_holder() {
 #[test]
 fn without_a_runtime_directory_the_temporary_one_is_used() {
     let (_directory, mut places) = host();
-    for runtime in [None, Some(PathBuf::from("relative")), Some(PathBuf::from("/nonexistent/x"))] {
+    for runtime in [
+        None,
+        Some(PathBuf::from("relative")),
+        Some(PathBuf::from("/nonexistent/x")),
+    ] {
         places.runtime = runtime;
         let lock = acquire(&places);
         assert_eq!(lock.worker_id(), "host-orders");
@@ -103,7 +107,10 @@ fn where_the_name_is_occupied_a_directory_of_this_user_is_used() {
     std::fs::set_permissions(&private, Permissions::from_mode(0o777)).unwrap();
     let error = WorkerIdLock::acquire(&places, "host", "orders").unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("set workerId") && text.contains("this user alone"), "{text}");
+    assert!(
+        text.contains("set workerId") && text.contains("this user alone"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -112,7 +119,9 @@ fn no_place_at_all_is_said_with_the_reasons() {
         runtime: None,
         temporary: PathBuf::from("/nonexistent/tmp"),
     };
-    let text = WorkerIdLock::acquire(&places, "host", "orders").unwrap_err().to_string();
+    let text = WorkerIdLock::acquire(&places, "host", "orders")
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("/nonexistent/tmp: "), "{text}");
 }
 
@@ -121,7 +130,17 @@ fn any_application_name_makes_a_file_of_its_own() {
     let (_directory, places) = host();
     let long = "x".repeat(5000);
     let longer = format!("{long}y");
-    let names = ["a/b", "a%2Fb", "../../etc", "ü ", "", ".", "a\n\0", &long, &longer];
+    let names = [
+        "a/b",
+        "a%2Fb",
+        "../../etc",
+        "ü ",
+        "",
+        ".",
+        "a\n\0",
+        &long,
+        &longer,
+    ];
     let locks: Vec<_> = names
         .iter()
         .map(|name| WorkerIdLock::acquire(&places, "host", name).unwrap())

@@ -56,7 +56,12 @@ fn spawn_as(
     };
     command
         .args(&program.arguments)
-        .envs(program.environment.iter().map(|(name, value)| (name, value)))
+        .envs(
+            program
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -143,7 +148,8 @@ fn die_with_the_parent(parent: u32) -> io::Result<()> {
     use rustix::process::{Signal as Number, getppid, set_parent_process_death_signal};
     set_parent_process_death_signal(Some(Number::KILL))?;
     // It died between the fork and this line: nobody would tell us any more.
-    let is_parent = getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
+    let is_parent =
+        getppid().is_some_and(|pid| pid.as_raw_nonzero().get().cast_unsigned() == parent);
     if !is_parent {
         return Err(Errno::ESRCH.into());
     }

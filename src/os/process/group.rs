@@ -95,7 +95,11 @@ impl Group {
     /// Waits until the leader has ended. It is not reaped by this, so its id stays its own. May be
     /// dropped and called again.
     pub async fn exited(&mut self) {
-        while self.unreaped.as_ref().is_some_and(|unreaped| !unreaped.has_exited()) {
+        while self
+            .unreaped
+            .as_ref()
+            .is_some_and(|unreaped| !unreaped.has_exited())
+        {
             let change = match &mut self.changes {
                 Some(changes) => changes.recv().await,
                 None => None,

@@ -60,6 +60,7 @@ async fn first_line(stdout: pipe::Receiver) -> (String, BufReader<pipe::Receiver
 
 #[tokio::test]
 async fn exit_codes_and_signals_are_told_apart() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     for (script, expected) in [
         ("exit 0", Exit::Code(0)),
@@ -74,6 +75,7 @@ async fn exit_codes_and_signals_are_told_apart() {
 
 #[tokio::test]
 async fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     for (path, kind) in [
         ("/nonexistent/program", io::ErrorKind::NotFound),
@@ -88,6 +90,7 @@ async fn a_program_that_cannot_be_started_is_an_error_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_script_without_a_first_line_is_run_by_the_shell() {
+    let _watchdog = rerun::Watchdog::start();
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("with space");
     std::fs::write(&script, "echo \"$0|$1|$2|$EXTRA\"\n").unwrap();
@@ -101,6 +104,7 @@ async fn a_script_without_a_first_line_is_run_by_the_shell() {
 
 #[tokio::test]
 async fn the_child_has_its_name_its_group_its_pipes_and_default_signals() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     // Inherited from whoever started the daemon: not marked to be closed.
     let file = std::fs::File::open("/dev/null").unwrap();
@@ -122,13 +126,17 @@ async fn the_child_has_its_name_its_group_its_pipes_and_default_signals() {
     // The classic 31; Rust itself ignores SIGPIPE. What lies above belongs to the C library.
     let classic = u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff;
     assert_eq!(classic, 0, "{ignored}");
-    assert_eq!(descriptors.split(' ').take(4).collect::<Vec<_>>(), ["0", "1", "2", ""]);
+    assert_eq!(
+        descriptors.split(' ').take(4).collect::<Vec<_>>(),
+        ["0", "1", "2", ""]
+    );
     drop(file);
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_first_children_get_large_pipes_and_give_them_back() {
+    let _watchdog = rerun::Watchdog::start();
     use rustix::pipe::fcntl_getpipe_size;
     let launcher = launcher();
     let mut children = Vec::new();
@@ -142,11 +150,14 @@ async fn the_first_children_get_large_pipes_and_give_them_back() {
     while launcher.owns(pid) {
         tokio::task::yield_now().await;
     }
-    assert!(large(&launcher.launch(program("/bin/cat", &[])).await.unwrap()));
+    assert!(large(
+        &launcher.launch(program("/bin/cat", &[])).await.unwrap()
+    ));
 }
 
 #[tokio::test]
 async fn the_limit_of_open_files_is_the_one_asked_for() {
+    let _watchdog = rerun::Watchdog::start();
     let settings = LauncherSettings {
         guardian: None,
         open_files: Some(100),
@@ -158,6 +169,7 @@ async fn the_limit_of_open_files_is_the_one_asked_for() {
 
 #[tokio::test]
 async fn what_is_left_of_a_group_dies_when_its_leader_is_reaped() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     let script = "trap '' TERM; sleep 1000 & echo $!; exit 3";
     let mut launched = launcher.launch(shell(script)).await.unwrap();
@@ -175,6 +187,7 @@ async fn what_is_left_of_a_group_dies_when_its_leader_is_reaped() {
 
 #[tokio::test]
 async fn a_group_can_be_asked_to_end_and_be_made_to() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     let script = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done";
     let mut launched = launcher.launch(shell(script)).await.unwrap();
@@ -192,6 +205,7 @@ async fn a_group_can_be_asked_to_end_and_be_made_to() {
 
 #[tokio::test]
 async fn a_dropped_group_is_killed_and_reaped() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     let script = "sleep 1000 & echo $!; wait";
     let launched = launcher.launch(shell(script)).await.unwrap();
@@ -202,11 +216,15 @@ async fn a_dropped_group_is_killed_and_reaped() {
     while launcher.owns(pid) {
         tokio::task::yield_now().await;
     }
-    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "no zombie");
+    assert!(
+        !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+        "no zombie"
+    );
 }
 
 #[tokio::test]
 async fn a_launch_that_nobody_waits_for_leaves_nothing() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     let mark = tempfile::NamedTempFile::new().unwrap();
     let script = format!("echo $$ > {}; sleep 1000", mark.path().display());
@@ -231,6 +249,7 @@ async fn a_launch_that_nobody_waits_for_leaves_nothing() {
 
 #[test]
 fn a_child_outlives_the_thread_that_asked_for_it() {
+    let _watchdog = rerun::Watchdog::start();
     let launcher = launcher();
     let of_thread = launcher.clone();
     let runtime = || {
@@ -239,7 +258,8 @@ fn a_child_outlives_the_thread_that_asked_for_it() {
     };
     // The launching thread ends; with it a parent-death signal set from there would come.
     let group = thread::spawn(move || {
-        runtime().block_on(async { of_thread.launch(program("/bin/sleep", &["1000"])).await })
+        runtime()
+            .block_on(async { of_thread.launch(program("/bin/sleep", &["1000"])).await })
             .map(|launched| launched.group)
             .unwrap()
     })
@@ -252,6 +272,7 @@ fn a_child_outlives_the_thread_that_asked_for_it() {
 
 #[test]
 fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
+    let _watchdog = rerun::Watchdog::start();
     let mut daemon = rerun::command("os::process::tests::daemon_body");
     let mut daemon = daemon
         .stdout(std::process::Stdio::piped())
@@ -264,7 +285,10 @@ fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
         .map_while(Result::ok)
         .find_map(|line| line.split_once("pids:").map(|(_, pids)| pids.to_owned()))
         .unwrap();
-    let pids: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let pids: Vec<u32> = line
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect();
     assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|pid| is_running(*pid)));
     daemon.kill().unwrap();
@@ -295,6 +319,7 @@ async fn daemon_body() {
 
 #[tokio::test]
 async fn bytes_go_both_ways() {
+    let _watchdog = rerun::Watchdog::start();
     let mut launched = launcher().launch(program("/bin/cat", &[])).await.unwrap();
     launched.stdin.write_all(b"there and back\n").await.unwrap();
     let (line, _stdout) = first_line(launched.stdout).await;

@@ -56,7 +56,11 @@ async fn a_checkpoint_counts_as_a_renewal() {
     let bench = Bench::new();
     for number in 1..=10 {
         bench.pass(Duration::from_millis(2500)).await;
-        bench.handle.checkpoint(at(&number.to_string())).await.unwrap();
+        bench
+            .handle
+            .checkpoint(at(&number.to_string()))
+            .await
+            .unwrap();
     }
     assert_eq!(bench.store.row("s").counter, Counter(11));
     assert_eq!(bench.store.row("s").checkpoint, at("10"));
@@ -102,7 +106,9 @@ async fn throttling_is_told_after_a_few_tries() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_taken_by_another_worker_is_lost_at_once() {
     let bench = Bench::new();
-    bench.store.edit("s", |row| *row = row.taken_by(&WorkerId::new("other")).applied_to(row));
+    bench.store.edit("s", |row| {
+        *row = row.taken_by(&WorkerId::new("other")).applied_to(row)
+    });
     let error = bench.handle.checkpoint(at("5")).await.unwrap_err();
     assert_eq!(error.name, CheckpointErrorName::Shutdown);
     assert_eq!(
@@ -126,7 +132,9 @@ async fn who_took_it_is_told() {
     bench.pass(F).await;
     assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::RowGone));
     let bench = Bench::new();
-    bench.store.edit("s", |row| *row = row.released(&WorkerId::new("me")).applied_to(row));
+    bench.store.edit("s", |row| {
+        *row = row.released(&WorkerId::new("me")).applied_to(row)
+    });
     bench.pass(F).await;
     assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::Changed));
 }
@@ -156,10 +164,15 @@ async fn an_outage_in_which_somebody_took_it_loses_it() {
     let bench = Bench::new();
     *bench.store.down.lock().unwrap() = true;
     bench.pass(F * 2).await;
-    bench.store.edit("s", |row| *row = row.taken_by(&WorkerId::new("other")).applied_to(row));
+    bench.store.edit("s", |row| {
+        *row = row.taken_by(&WorkerId::new("other")).applied_to(row)
+    });
     *bench.store.down.lock().unwrap() = false;
     bench.pass(Duration::from_secs(4)).await;
-    assert!(matches!(bench.handle.state(), LeaseState::Lost(Loss::TakenBy(_))));
+    assert!(matches!(
+        bench.handle.state(),
+        LeaseState::Lost(Loss::TakenBy(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +184,9 @@ async fn a_write_that_arrives_late_is_recognised_as_ours() {
     bench.pass(Duration::from_millis(2980)).await;
     assert_eq!(bench.store.row("s").counter, before.counter);
     // Now it arrives after all; the next attempt finds a counter that it did not expect.
-    bench.store.edit("s", |row| *row = row.renewal().applied_to(row));
+    bench
+        .store
+        .edit("s", |row| *row = row.renewal().applied_to(row));
     bench.pass(F).await;
     assert!(bench.is_held(), "{:?}", bench.handle.state());
 }
