@@ -1,3 +1,4 @@
 //! Who should hold which lease: problem in, plan out.
 
 pub mod taker;
+pub mod view;

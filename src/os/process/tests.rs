@@ -270,11 +270,9 @@ fn a_child_outlives_the_thread_that_asked_for_it() {
     assert!(is_running(group.pid()));
 }
 
-#[test]
-fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
-    let _watchdog = rerun::Watchdog::start();
-    let mut daemon = rerun::command("os::process::tests::daemon_body");
-    let mut daemon = daemon
+/// Starts a daemon in a process of its own, kills it, and sees everything die that it names.
+fn kill_daemon(body: &str) {
+    let mut daemon = rerun::command(body)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -283,7 +281,10 @@ fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
     let stdout = io::BufReader::new(daemon.stdout.take().unwrap());
     let line = io::BufRead::lines(stdout)
         .map_while(Result::ok)
-        .find_map(|line| line.split_once("pids:").map(|(_, pids)| pids.to_owned()))
+        .find_map(|line| {
+            let (_, pids) = line.split_once("pids:")?;
+            Some(pids.to_owned())
+        })
         .unwrap();
     let pids: Vec<u32> = line
         .split_whitespace()
@@ -301,9 +302,23 @@ fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
     }
 }
 
-#[tokio::test]
-#[ignore = "killed by after_kill_9_of_the_daemon_nothing_of_its_children_is_left"]
-async fn daemon_body() {
+#[cfg(target_os = "linux")]
+#[test]
+fn after_kill_9_of_the_daemon_nothing_of_its_children_is_left() {
+    let _watchdog = rerun::Watchdog::start();
+    kill_daemon("os::process::tests::daemon_body");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_guardian_knows_what_the_old_one_knew() {
+    let _watchdog = rerun::Watchdog::start();
+    kill_daemon("os::process::tests::daemon_with_a_new_guardian_body");
+}
+
+/// A daemon with one child and one grandchild, which ignores SIGTERM.
+async fn daemon(prepare: impl AsyncFnOnce(&Launcher)) {
+    let _watchdog = rerun::Watchdog::start();
     let settings = LauncherSettings {
         guardian: Some(guardian::tests::program()),
         open_files: None,
@@ -312,9 +327,30 @@ async fn daemon_body() {
     let script = "trap '' TERM; sleep 1000 <&- >/dev/null 2>&1 & echo $!; wait";
     let launched = launcher.launch(shell(script)).await.unwrap();
     let (grandchild, _stdout) = first_line(launched.stdout).await;
+    prepare(&launcher).await;
     let guardian = launcher.guardian_pid().unwrap();
     println!("pids:{} {grandchild} {guardian}", launched.group.pid());
     std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+#[ignore = "killed by after_kill_9_of_the_daemon_nothing_of_its_children_is_left"]
+async fn daemon_body() {
+    daemon(async |_| {}).await;
+}
+
+#[tokio::test]
+#[ignore = "killed by a_new_guardian_knows_what_the_old_one_knew"]
+async fn daemon_with_a_new_guardian_body() {
+    daemon(async |launcher| {
+        let first = launcher.guardian_pid().unwrap();
+        let pid = Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
+        kill_process(pid, Number::KILL).unwrap();
+        while launcher.guardian_pid().is_none_or(|pid| pid == first) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,124 @@
+//! How the lease table looks to one worker: what is free, and when to look again.
+
+use std::time::Duration;
+
+use crate::core::assignment::taker::Availability;
+use crate::core::expiry::Observations;
+use crate::core::ids::WorkerId;
+use crate::core::lease::Lease;
+use crate::core::time::Moment;
+
+/// What this worker has to do with a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// It holds the lease, or is about to.
+    Mine,
+    /// It does not.
+    NotMine,
+}
+
+/// Whether a worker may take a lease (`leases.md` B.3, B.5): it is unowned, or its owner shows no life.
+/// A row that carries this worker's id without being held is left to the rule for own leases.
+#[must_use]
+pub fn availability(
+    lease: &Lease,
+    holding: Holding,
+    me: &WorkerId,
+    seen: &Observations,
+    now: Moment,
+    failover: Duration,
+) -> Availability {
+    let free = match (&lease.owner, holding) {
+        (_, Holding::Mine) => false,
+        (None, Holding::NotMine) => true,
+        (Some(owner), Holding::NotMine) => owner != me && seen.is_expired(lease, now, failover),
+    };
+    match (free, seen.is_very_old(lease, now, failover)) {
+        (false, _) => Availability::Owned,
+        (true, false) => Availability::Free,
+        (true, true) => Availability::VeryOld,
+    }
+}
+
+/// Java's taker waits 2 x (F + 25 ms) between scans; so do we when nobody else is there.
+fn lonely_interval(failover: Duration) -> Duration {
+    (failover + Duration::from_millis(25)) * 2
+}
+
+/// When the table is looked at next (`decisions.md`): with peers every F/5, stretched so that this
+/// worker's scans cost at most one read unit a second; alone, and at most, every 2F.
+#[must_use]
+pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) -> Duration {
+    let longest = lonely_interval(failover);
+    if !has_peers {
+        return longest;
+    }
+    // An eventually consistent read of 8 KiB is one unit.
+    let units = u32::try_from(table_bytes.div_ceil(8 * 1024)).unwrap_or(u32::MAX);
+    (failover / 5)
+        .max(Duration::from_secs(1).saturating_mul(units.saturating_sub(1)))
+        .min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::LeaseKey;
+    use crate::core::sequence::{ExtendedSequenceNumber, Position};
+
+    const F: Duration = Duration::from_secs(10);
+
+    fn lease(owner: &str) -> Lease {
+        let mut lease = Lease::new(
+            LeaseKey::new("s"),
+            ExtendedSequenceNumber::sentinel(Position::Latest),
+            vec![],
+            None,
+        );
+        lease.owner = (!owner.is_empty()).then(|| WorkerId::new(owner));
+        lease
+    }
+
+    #[test]
+    fn what_is_free() {
+        use Availability::{Free, Owned, VeryOld};
+        use Holding::{Mine, NotMine};
+        let cases = [
+            ("", NotMine, 0, Free),
+            ("", NotMine, 31, VeryOld),
+            ("", Mine, 31, Owned),
+            ("other", NotMine, 10, Owned),
+            ("other", NotMine, 11, Free),
+            ("other", NotMine, 31, VeryOld),
+            ("other", Mine, 31, Owned),
+            // Mine by name only: another rule decides.
+            ("me", NotMine, 31, Owned),
+        ];
+        for (owner, holding, seconds, expected) in cases {
+            let lease = lease(owner);
+            let mut seen = Observations::default();
+            seen.record_scan([&lease], Moment::default());
+            let now = Moment::from_origin(Duration::from_secs(seconds));
+            let got = availability(&lease, holding, &WorkerId::new("me"), &seen, now, F);
+            assert_eq!(got, expected, "{owner} {holding:?} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn how_often_the_table_is_looked_at() {
+        let cases = [
+            (false, 0, 20_050),
+            (true, 0, 2_000),
+            (true, 24 * 1024, 2_000),
+            (true, 100 * 1024, 12_000),
+            (true, 10 << 20, 20_050),
+        ];
+        for (peers, bytes, millis) in cases {
+            assert_eq!(
+                scan_interval(F, peers, bytes),
+                Duration::from_millis(millis),
+                "{peers} {bytes}"
+            );
+        }
+    }
+}

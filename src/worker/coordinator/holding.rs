@@ -1,0 +1,167 @@
+//! What becomes of held leases: losses, ends of consumers, the stop; clean-up and audit.
+
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use super::taking::same_worker_id;
+use super::{Coordinator, Done, StopRequest, WorkerEnd};
+use crate::core::consumer::Outcome;
+use crate::core::ids::LeaseKey;
+use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::time::Moment;
+use crate::worker::clean_up::CleanUpRound;
+use crate::worker::consumer::Message;
+use crate::worker::keeper::Loss;
+
+/// Java's interval between questions about a finished shard (`leases.md` E.6).
+const ASK_SERVICE_EVERY: Duration = Duration::from_secs(300);
+
+impl Coordinator {
+    pub(super) fn on_lost(&mut self, key: &LeaseKey, loss: &Loss) {
+        if *loss == Loss::SameWorkerId {
+            self.fail(same_worker_id(key, &self.me));
+        }
+        // A consumer hears of it by itself, and its end removes the lease.
+        if self
+            .held
+            .get(key)
+            .is_some_and(|held| held.consumer.is_none())
+        {
+            self.held.remove(key);
+        }
+        self.scan_wanted = true;
+    }
+
+    pub(super) fn on_consumer_ended(&mut self, key: &LeaseKey, outcome: &Outcome) {
+        match outcome {
+            Outcome::ShardFinished => {
+                info!(shard = %key.shard_id(), "the shard is finished");
+                if let Some(held) = self.held.get_mut(key) {
+                    held.consumer = None;
+                    held.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
+                    if self.stopping > StopRequest::Run
+                        && let Some(held) = self.held.remove(key)
+                    {
+                        self.release(held.handle);
+                    }
+                }
+                for held in self.held.values() {
+                    if let Some(consumer) = &held.consumer {
+                        consumer.tell(Message::LookAtParents);
+                    }
+                }
+                // Its children are waiting to be taken.
+                self.scan_wanted = true;
+            }
+            Outcome::LeaseLost | Outcome::Released => {
+                self.held.remove(key);
+            }
+            Outcome::DaemonMustExit => {
+                error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");
+                if let Some(held) = self.held.remove(key) {
+                    self.release(held.handle);
+                }
+                self.end
+                    .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
+                self.request_stop(StopRequest::Graceful);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, message: String) {
+        if self.end.is_none() {
+            error!("{message}");
+        }
+        self.end.get_or_insert(WorkerEnd::Failed(message));
+        self.request_stop(StopRequest::Graceful);
+    }
+
+    pub(super) fn request_stop(&mut self, request: StopRequest) {
+        if request <= self.stopping {
+            return;
+        }
+        let request = if self.grace.children.is_zero() {
+            StopRequest::AtOnce
+        } else {
+            request
+        };
+        self.stopping = request;
+        self.deadline = Some(match request {
+            StopRequest::Run | StopRequest::Graceful => self.now() + self.grace.children,
+            StopRequest::AtOnce => self.now() + self.grace.release,
+        });
+        let message = if request == StopRequest::Graceful {
+            Message::Stop
+        } else {
+            Message::StopNow
+        };
+        let finished: Vec<LeaseKey> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.consumer.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in finished {
+            if let Some(held) = self.held.remove(&key) {
+                self.release(held.handle);
+            }
+        }
+        for held in self.held.values() {
+            if let Some(consumer) = &held.consumer {
+                consumer.tell(message);
+            }
+        }
+    }
+
+    pub(super) fn start_clean_up(&mut self) {
+        if !self.settings.clean_up || self.cleaning || self.stopping > StopRequest::Run {
+            return;
+        }
+        let finished: Vec<LeaseKey> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.consumer.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
+        let now = self.now();
+        let round = CleanUpRound::plan(&finished, &self.table, now >= self.next_ask);
+        if round.is_empty() {
+            return;
+        }
+        if round.asks() {
+            self.next_ask = now + ASK_SERVICE_EVERY;
+        }
+        self.cleaning = true;
+        let ports = self.ports.clone();
+        self.beside.spawn(async move {
+            let (store, stream) = (&*ports.consumer.store, &*ports.consumer.fetcher.stream);
+            let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
+            Done::CleanedUp(round.run(store, stream, clock, entropy).await)
+        });
+    }
+
+    pub(super) fn on_cleaned_up(&mut self, round: CleanUpRound) {
+        self.cleaning = false;
+        for key in round.deleted() {
+            info!(shard = %key.shard_id(), "deleted the lease of a finished shard");
+            self.held.remove(key);
+            self.table.retain(|lease| lease.key != *key);
+        }
+    }
+
+    pub(super) fn start_audit(&mut self, now: Moment, has_peers: bool) {
+        if self.stopping > StopRequest::Run {
+            return;
+        }
+        let Some(audit) = self.auditor.due(&self.table, &self.me, has_peers, now) else {
+            return;
+        };
+        let ports = self.ports.clone();
+        let (leases, settings) = (self.table.clone(), self.settings);
+        self.beside.spawn(async move {
+            let (store, stream) = (&*ports.consumer.store, &*ports.consumer.fetcher.stream);
+            Done::Audited(audit.run(stream, store, &leases, settings).await)
+        });
+    }
+}

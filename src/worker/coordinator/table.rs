@@ -1,0 +1,175 @@
+//! Looking at the lease table: whole scans, and single leases at the moment they would expire.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, error, warn};
+
+use super::{Coordinator, Done};
+use crate::core::assignment::view::scan_interval;
+use crate::core::ids::LeaseKey;
+use crate::core::lease::Lease;
+use crate::core::time::Moment;
+use crate::os::time::within;
+use crate::ports::{StoreError, TableScan};
+use crate::worker::startup::refuse_foreign;
+
+impl Coordinator {
+    pub(super) fn start_scan(&mut self) {
+        self.scanning = true;
+        self.scan_wanted = false;
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover.max(Duration::from_secs(2));
+        self.beside.spawn(async move {
+            let scan = match within(&*clock, limit, store.scan()).await {
+                Ok(result) => result,
+                Err(_elapsed) => Err(StoreError::Unavailable(format!(
+                    "the scan of the lease table '{}' did not end within {} s",
+                    store.table(),
+                    limit.as_secs()
+                ))),
+            };
+            Done::Scanned(scan, clock.now())
+        });
+    }
+
+    pub(super) fn on_scanned(&mut self, scan: Result<TableScan, StoreError>, at: Moment) {
+        self.scanning = false;
+        let scan = match scan {
+            Ok(scan) => scan,
+            Err(error) => {
+                let cause = format!("cannot read the lease table: {error}");
+                if self.reported.insert(cause.clone()) {
+                    warn!("{cause}; trying again");
+                }
+                self.next_scan = at + self.settings.failover / 5;
+                return;
+            }
+        };
+        if let Some(newer) = refuse_foreign(self.store().table(), &scan.foreign) {
+            self.fail(newer.to_string());
+            return;
+        }
+        self.report_unreadable(&scan);
+        self.observations.record_scan(&scan.leases, at);
+        self.table = scan.leases;
+        let has_peers = self.has_peers(at);
+        self.next_scan = at + scan_interval(self.settings.failover, has_peers, scan.bytes);
+        debug!(
+            leases = self.table.len(),
+            held = self.held.len(),
+            has_peers,
+            "looked at the lease table"
+        );
+        self.check_own_id();
+        self.decide(at);
+        self.resume_at_once = false;
+        self.start_clean_up();
+        self.start_audit(at, has_peers);
+    }
+
+    /// Each unreadable row is reported once, and again when it reads differently.
+    pub(super) fn report_unreadable(&mut self, scan: &TableScan) {
+        let now: HashSet<String> = scan
+            .unreadable
+            .iter()
+            .map(|row| {
+                format!(
+                    "row '{}' of the lease table cannot be read and is left alone: {}",
+                    row.key, row.reason
+                )
+            })
+            .collect();
+        for message in now.difference(&self.reported) {
+            error!("{message}");
+        }
+        self.reported = now;
+    }
+
+    pub(super) fn has_peers(&self, now: Moment) -> bool {
+        self.table.iter().any(|lease| {
+            lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
+                && !self
+                    .observations
+                    .is_expired(lease, now, self.settings.failover)
+        })
+    }
+
+    /// Foreign leases whose counter stood still long enough to be suspicious are read one by one at
+    /// the very moment they would expire, instead of at the next scan (`decisions.md`).
+    pub(super) fn start_look(&mut self, now: Moment) {
+        self.next_look = None;
+        let due: Vec<LeaseKey> = self
+            .table
+            .iter()
+            .filter(|lease| self.is_foreign(lease))
+            .filter(|lease| {
+                self.observations
+                    .is_expired(lease, now, self.settings.failover)
+            })
+            .map(|lease| lease.key.clone())
+            .collect();
+        if due.is_empty() {
+            self.decide(now);
+            return;
+        }
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover / 3;
+        self.beside.spawn(async move {
+            let mut looked = Vec::with_capacity(due.len());
+            for key in due {
+                let row = match within(&*clock, limit, store.get(&key)).await {
+                    Ok(row) => row,
+                    Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+                };
+                looked.push((key, row));
+            }
+            Done::Looked(looked, clock.now())
+        });
+    }
+
+    pub(super) fn on_looked(
+        &mut self,
+        looked: Vec<(LeaseKey, Result<Option<Lease>, StoreError>)>,
+        at: Moment,
+    ) {
+        for (key, row) in looked {
+            match row {
+                Ok(Some(row)) => {
+                    self.observations.record(&row, at);
+                    if let Some(known) = self.table.iter_mut().find(|lease| lease.key == key) {
+                        *known = row;
+                    }
+                }
+                Ok(None) => self.table.retain(|lease| lease.key != key),
+                Err(error) => debug!(lease = %key, "cannot look at a suspicious lease: {error}"),
+            }
+        }
+        self.decide(at);
+    }
+
+    pub(super) fn is_foreign(&self, lease: &Lease) -> bool {
+        !self.held.contains_key(&lease.key)
+            && lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
+    }
+
+    pub(super) fn schedule_look(&mut self, now: Moment) {
+        let next = self
+            .table
+            .iter()
+            .filter(|lease| !self.held.contains_key(&lease.key) && lease.owner.is_some())
+            .filter_map(|lease| {
+                let wait = if self.is_foreign(lease) {
+                    self.settings.failover
+                } else {
+                    self.settings.failover / 2
+                };
+                self.observations.expires_at(lease, wait)
+            })
+            .map(|expiry| expiry + Duration::from_millis(1))
+            .filter(|expiry| *expiry > now)
+            .min();
+        self.next_look = next;
+    }
+}
