@@ -113,12 +113,13 @@ async fn work(
         helpers.spawn(async move { reaper::run(&*clock, &launcher).await });
     }
     let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
+    let pause = config.coordinator.initialization_backoff;
     let ready = async {
         let stream = check_stream(
             &*ports.consumer.fetcher.stream,
-            Patience::new(clock, entropy),
+            Patience::new(clock, entropy, pause),
         );
-        let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy));
+        let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy, pause));
         tokio::try_join!(stream, table).map_err(|error| error.to_string())
     };
     tokio::select! {

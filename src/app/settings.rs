@@ -52,11 +52,17 @@ pub fn consumers(config: &DaemonConfig) -> ConsumerSettings {
             initial_position: retrieval.initial_position,
         },
         range_filter: match retrieval.kpl_range_filter {
+            // Java's side effect of that key, which running files may rely on (`properties.md` §5.8).
+            KplRangeFilter::Whole if config.coordinator.skip_shard_sync_if_leases_exist => {
+                RangeFilter::Off
+            }
             KplRangeFilter::Whole => RangeFilter::Whole,
             KplRangeFilter::Record => RangeFilter::Record,
             KplRangeFilter::Off => RangeFilter::Off,
         },
         parent_poll: config.coordinator.parent_shard_poll_interval,
+        task_backoff: config.child.task_backoff,
+        warn_task_after: config.child.warn_task_after,
     }
 }
 

@@ -419,6 +419,10 @@ fn convert(spec: &'static KeySpec, winner: &Candidate, findings: &mut Findings) 
                 findings.notices.info(origin, message);
             }
         }
+        Status::OwnWay(how) => findings.notices.info(
+            origin,
+            format!("{written} is accepted; kcl-daemon does this its own way: {how}"),
+        ),
         Status::NotYet(what) => findings.notices.warn(
             origin,
             format!("{written} has no effect yet in this build: {what}"),

@@ -76,6 +76,8 @@ pub struct Consumer<B, R> {
     state: State,
     leaving: Leaving,
     policy: FailurePolicy,
+    /// `taskBackoffTimeMillis`: the first pause between two `shardEnded`; doubles.
+    task_backoff: Duration,
     progress: Progress,
     failures: u32,
     /// The checkpoint request whose write is under way, and what is written.
@@ -85,8 +87,8 @@ pub struct Consumer<B, R> {
 
 type Actions<B, R> = Vec<Action<B, R>>;
 
-/// Pauses between two `shardEnded`: first this, doubling.
-const FIRST_PAUSE_AT_SHARD_END: Duration = Duration::from_millis(500);
+/// The shortest pause that `taskBackoffTimeMillis` may ask for.
+const SHORTEST_TASK_BACKOFF: Duration = Duration::from_millis(10);
 /// The longest pause between two `shardEnded`.
 const LONGEST_PAUSE_AT_SHARD_END: Duration = Duration::from_secs(30);
 /// How long to wait for the answer to a dead child's last checkpoint before looking again.
@@ -97,8 +99,13 @@ const NEW_CHILD_AFTER: u32 = 3;
 impl<B, R> Consumer<B, R> {
     /// A consumer of a shard whose lease holds this checkpoint.
     #[must_use]
-    pub fn new(checkpoint: ExtendedSequenceNumber, policy: FailurePolicy) -> Self {
+    pub fn new(
+        checkpoint: ExtendedSequenceNumber,
+        policy: FailurePolicy,
+        task_backoff: Duration,
+    ) -> Self {
         Self {
+            task_backoff: task_backoff.clamp(SHORTEST_TASK_BACKOFF, LONGEST_PAUSE_AT_SHARD_END),
             state: State::WaitingForParents,
             leaving: Leaving::No,
             policy,
@@ -259,7 +266,7 @@ impl<B, R> Consumer<B, R> {
             Leaving::No => {}
         }
         let warning = Action::Warn(Warning::NoCheckpointAtShardEnd { asked });
-        if asked % NEW_CHILD_AFTER == 0 {
+        if asked.is_multiple_of(NEW_CHILD_AFTER) {
             let mut actions = vec![warning];
             actions.extend(self.end_child(AfterChild::Restart { asked }));
             return actions;
@@ -268,7 +275,7 @@ impl<B, R> Consumer<B, R> {
         vec![
             warning,
             Action::Wake(doubling(
-                FIRST_PAUSE_AT_SHARD_END,
+                self.task_backoff,
                 LONGEST_PAUSE_AT_SHARD_END,
                 asked,
             )),
@@ -479,7 +486,7 @@ impl<B, R> Consumer<B, R> {
             } => {
                 self.state = State::Pausing;
                 vec![Action::Wake(doubling(
-                    FIRST_PAUSE_AT_SHARD_END,
+                    self.task_backoff,
                     LONGEST_PAUSE_AT_SHARD_END,
                     asked,
                 ))]

@@ -33,6 +33,18 @@ impl Budget {
         }
     }
 
+    /// Takes what is free for an answer of about `bytes`, without waiting: a shard that has nothing
+    /// fetched ahead always gets its next page, so that shards whose children hang cannot starve it.
+    #[must_use]
+    pub fn reserve_now(&self, bytes: usize) -> Share {
+        let mut share = Share {
+            permit: None,
+            units: Arc::clone(&self.units),
+        };
+        share.take_free(bytes.div_ceil(UNIT).max(1));
+        share
+    }
+
     /// Waits until an answer of about `bytes` fits. A single answer larger than everything waits for
     /// everything, so that it can be read at all.
     pub async fn reserve(&self, bytes: usize) -> Share {
@@ -51,17 +63,29 @@ impl Share {
     /// missing part without waiting (the bytes are here already).
     pub fn correct(&mut self, bytes: usize) {
         let wanted = bytes.div_ceil(UNIT).max(1);
-        let Some(permit) = &mut self.permit else {
+        let held = self
+            .permit
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        if wanted > held {
+            self.take_free(wanted - held);
+        } else if let Some(permit) = &mut self.permit {
+            drop(permit.split(held - wanted));
+        }
+    }
+
+    /// Takes as many of these units as are free.
+    fn take_free(&mut self, units: usize) {
+        let free = units.min(self.units.available_permits());
+        let Ok(count) = u32::try_from(free) else {
             return;
         };
-        let held = permit.num_permits();
-        if wanted < held {
-            drop(permit.split(held - wanted));
-        } else if wanted > held
-            && let Ok(missing) = u32::try_from(wanted - held)
-            && let Ok(more) = Arc::clone(&self.units).try_acquire_many_owned(missing)
-        {
-            permit.merge(more);
+        let Ok(more) = Arc::clone(&self.units).try_acquire_many_owned(count) else {
+            return;
+        };
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            None => self.permit = Some(more),
         }
     }
 }
@@ -122,6 +146,17 @@ impl Ahead {
             || (queued.batches < self.limits.batches
                 && queued.records < self.limits.records
                 && queued.bytes < self.limits.bytes)
+    }
+
+    /// Waits until nothing is fetched ahead.
+    pub async fn emptied(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.queued().batches == 0 {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Waits until another page may be fetched.
@@ -208,10 +243,11 @@ mod tests {
         assert_eq!(budget.units.available_permits(), 90);
         first.correct(50 * UNIT);
         assert_eq!(budget.units.available_permits(), 50);
-        // More than there is: it is here already, so nothing waits.
+        // More than there is: it is here already, so nothing waits, and all that is free is taken.
         first.correct(500 * UNIT);
-        assert_eq!(budget.units.available_permits(), 50);
-        drop(first);
+        assert_eq!(budget.units.available_permits(), 0);
+        let at_once = budget.reserve_now(10 * UNIT);
+        drop((first, at_once));
         assert_eq!(budget.units.available_permits(), 100);
         let everything = budget.reserve(usize::MAX).await;
         assert_eq!(budget.units.available_permits(), 0);

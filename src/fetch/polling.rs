@@ -172,7 +172,11 @@ impl Polling {
         let Some(iterator) = self.iterator.clone() else {
             return self.open().await;
         };
-        let share = self.ports.budget.reserve(self.guess).await;
+        let share = tokio::select! {
+            biased;
+            () = self.ahead.emptied() => self.ports.budget.reserve_now(self.guess),
+            share = self.ports.budget.reserve(self.guess) => share,
+        };
         let sent = self.ports.clock.now();
         let answer = self
             .ports

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multilang_protocol::{
-    ActionKind, CheckpointPermission, CheckpointReply, CheckpointRequest, checkpoint_allowed,
+    ActionKind, CheckpointPermission, CheckpointReply, CheckpointRequest, Dialect,
+    checkpoint_allowed,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, info, warn};
@@ -20,9 +21,12 @@ use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::lease::Lease;
 use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::time::Moment;
 use crate::fetch::{Anchor, Batch, EncodeSettings, FetchSettings, Fetched, Fetcher, FetcherPorts};
 use crate::os::tasks::TaskGroup;
-use crate::ports::{ChildExit, Ending, Heard, LeaseStore, Processor, ProcessorFactory, Task};
+use crate::ports::{
+    ChildExit, Clock, Ending, Heard, LeaseStore, Processor, ProcessorFactory, Task,
+};
 use crate::worker::family::{create_child_leases, parents_finished};
 use crate::worker::keeper::{LeaseHandle, LeaseState};
 
@@ -59,6 +63,10 @@ pub struct ConsumerSettings {
     pub range_filter: RangeFilter,
     /// `parentShardPollIntervalMillis` at most; looks come sooner.
     pub parent_poll: Duration,
+    /// `taskBackoffTimeMillis`.
+    pub task_backoff: Duration,
+    /// `logWarningForTaskAfterMillis`.
+    pub warn_task_after: Option<Duration>,
 }
 
 /// What a consumer is doing, for status.
@@ -138,6 +146,8 @@ pub struct ShardConsumer {
     child: u64,
     /// What the present child was last asked.
     asked: Option<ActionKind>,
+    /// When to warn that the child takes long over what it was asked.
+    overdue: Option<Moment>,
     /// The checkpoint the present child starts from.
     start_from: ExtendedSequenceNumber,
     fetcher: Option<Fetcher>,
@@ -160,7 +170,11 @@ impl ShardConsumer {
         handle: LeaseHandle,
     ) -> (ConsumerHandle, impl Future<Output = Outcome> + Send) {
         let (mailbox_sender, mailbox) = mpsc::unbounded_channel();
-        let machine = Consumer::new(lease.checkpoint.clone(), settings.failure_policy);
+        let machine = Consumer::new(
+            lease.checkpoint.clone(),
+            settings.failure_policy,
+            settings.task_backoff,
+        );
         let (status, status_view) = watch::channel(ConsumerStatus {
             state: machine.describe(),
             pid: None,
@@ -186,6 +200,7 @@ impl ShardConsumer {
             processor: None,
             child: 0,
             asked: None,
+            overdue: None,
             fetcher: None,
             anchor: Anchor::default(),
             waiting: None,
@@ -239,6 +254,8 @@ impl ShardConsumer {
             return vec![fetched_event(fetched)];
         }
         let may_fetch = wants_batch && self.waiting.is_none();
+        let clock = Arc::clone(&self.ports.fetcher.clock);
+        let overdue = self.overdue;
         tokio::select! {
             biased;
             message = self.mailbox.recv() => match message {
@@ -259,6 +276,10 @@ impl ShardConsumer {
                     self.child_is_gone(ChildExit::Ended)
                 }
             },
+            () = at(&*clock, overdue) => {
+                self.warn_overdue();
+                vec![]
+            }
             heard = next_heard(&mut self.processor) => self.on_heard(heard),
             fetched = next_fetched(&mut self.fetcher), if may_fetch => {
                 if self.is_fresh() {
@@ -331,6 +352,7 @@ impl ShardConsumer {
         match heard {
             Heard::Answered(kind) => {
                 self.in_flight = None;
+                self.overdue = None;
                 vec![Event::Answered(kind)]
             }
             Heard::Checkpoint(request) => {
@@ -360,6 +382,7 @@ impl ShardConsumer {
     fn child_is_gone(&mut self, exit: ChildExit) -> Vec<ConsumerEvent> {
         self.in_flight = None;
         self.asked = None;
+        self.overdue = None;
         let forgiven = matches!(exit, ChildExit::SpeaksOlderProtocol(_));
         if forgiven {
             info!(shard = %self.shard, "child: {exit}");
@@ -448,8 +471,23 @@ impl ShardConsumer {
     fn send(&mut self, task: Task) {
         if let Some(processor) = &mut self.processor {
             self.asked = Some(task.kind());
+            let now = self.ports.fetcher.clock.now();
+            self.overdue = self.settings.warn_task_after.map(|after| now + after);
             processor.send(task);
         }
+    }
+
+    fn warn_overdue(&mut self) {
+        let Some(after) = self.settings.warn_task_after else {
+            return;
+        };
+        let action = self
+            .asked
+            .map_or("its action", |kind| kind.wire_name(Dialect::P2));
+        warn!(shard = %self.shard, "the child works on '{action}' for longer than {} ms", after.as_millis());
+        self.overdue = self
+            .overdue
+            .map(|due| due + after.max(Duration::from_secs(1)));
     }
 
     fn reply(&mut self, ticket: Ticket, error: Option<CheckpointError>) {
@@ -564,6 +602,13 @@ fn fetched_event(fetched: Fetched) -> ConsumerEvent {
             batch,
         },
         Fetched::ShardEnd(children) => Event::ShardEnd(children),
+    }
+}
+
+async fn at(clock: &dyn Clock, moment: Option<Moment>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

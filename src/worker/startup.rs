@@ -39,6 +39,9 @@ pub enum StartError {
     },
 }
 
+/// The longest pause between two attempts to start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Retries what a later moment may heal, with one line per cause; anything else ends the start.
 pub struct Patience<'a> {
     clock: &'a dyn Clock,
@@ -48,13 +51,13 @@ pub struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    /// A fresh one.
+    /// A fresh one, whose first pause is this long (`schedulerInitializationBackoffTimeMillis`).
     #[must_use]
-    pub fn new(clock: &'a dyn Clock, entropy: &'a dyn Entropy) -> Self {
+    pub fn new(clock: &'a dyn Clock, entropy: &'a dyn Entropy, first_pause: Duration) -> Self {
         Self {
             clock,
             entropy,
-            pause: Duration::from_millis(200),
+            pause: first_pause.clamp(Duration::from_millis(10), LONGEST_PAUSE),
             last: None,
         }
     }
@@ -66,7 +69,7 @@ impl<'a> Patience<'a> {
         }
         let pause = self.pause.mul_f64(0.5 + 0.5 * self.entropy.unit());
         self.clock.sleep_until(self.clock.now() + pause).await;
-        self.pause = (self.pause * 2).min(Duration::from_secs(5));
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -91,6 +94,14 @@ pub async fn check_stream(
                 let cause = format!("the stream '{}' is {}", stream.name(), summary.status);
                 patience.wait("waiting for the stream", cause).await;
             }
+            // Policies that were made for polling with Java may lack DescribeStreamSummary; ListShards is
+            // what is really needed.
+            Err(error) if error.kind == StreamErrorKind::Denied => {
+                return match stream.list_shards(ShardFilter::AtLatest).await {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(StartError::Stream(error.message)),
+                };
+            }
             Err(error) if is_final(&error) => return Err(StartError::Stream(error.message)),
             Err(error) => {
                 patience
@@ -104,10 +115,7 @@ pub async fn check_stream(
 fn is_final(error: &StreamError) -> bool {
     matches!(
         error.kind,
-        StreamErrorKind::Gone
-            | StreamErrorKind::Denied
-            | StreamErrorKind::Fatal
-            | StreamErrorKind::InvalidPosition
+        StreamErrorKind::Gone | StreamErrorKind::Fatal | StreamErrorKind::InvalidPosition
     )
 }
 

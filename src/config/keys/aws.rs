@@ -40,7 +40,7 @@ pub(super) const KEYS: &[KeySpec] = &[
         .aliases(&[alias("cloudWatchCredentialsProvider", SylviteOnly)])
         .absent("`AwsCredentialsProvider`")
         .since("1.7.1 / 2.1")
-        .effect("Credentials for metrics."),
+        .effect("Credentials for metrics.").not_yet("metrics are not published"),
     KeySpec::new("regionName", Endpoints, ValueType::Region, Object)
         .absent("`AWS_REGION`, `AWS_DEFAULT_REGION`, profile, instance metadata")
         .effect("Region of all services."),
@@ -49,15 +49,15 @@ pub(super) const KEYS: &[KeySpec] = &[
     uri("cloudWatchEndpoint", Ours)
         .aliases(&[alias("metricsEndpoint", AliasKind::JavaIgnores)])
         .since("kcl-daemon")
-        .effect("Endpoint of CloudWatch.")
+        .effect("Endpoint of CloudWatch.").not_yet("metrics are not published")
         .java("Only `cloudWatchClient.endpointOverride` works."),
     uri("stsEndpoint", Ours)
         .since("kcl-daemon")
-        .effect("Endpoint of STS for roles that are assumed.")
+        .effect("Endpoint of STS for roles that are assumed.").not_yet("roles are assumed at the endpoint of their own arguments")
         .java("Only `endpoint=` inside the provider's arguments works."),
     region("kinesisRegionName", Ours).since("kcl-daemon").effect("Region of Kinesis."),
     region("dynamoDBRegionName", Ours).since("kcl-daemon").effect("Region of the lease table."),
-    region("cloudWatchRegionName", Ours).since("kcl-daemon").effect("Region of metrics."),
+    region("cloudWatchRegionName", Ours).since("kcl-daemon").effect("Region of metrics.").not_yet("metrics are not published"),
     region("kinesisClient.region", Object).since("2.7.0 / 3.0").effect("Region of Kinesis; beats `regionName` and `kinesisRegionName`."),
     uri("kinesisClient.endpointOverride", Object).since("2.7.0 / 3.0").effect("Endpoint of Kinesis; beats `kinesisEndpoint`."),
     switch("kinesisClient.fipsEnabled").effect("Use the FIPS endpoint of Kinesis."),
@@ -66,8 +66,8 @@ pub(super) const KEYS: &[KeySpec] = &[
     uri("dynamoDbClient.endpointOverride", Object).since("2.7.0 / 3.0").effect("Endpoint of DynamoDB; beats `dynamoDBEndpoint`."),
     switch("dynamoDbClient.fipsEnabled").effect("Use the FIPS endpoint of DynamoDB."),
     switch("dynamoDbClient.dualstackEnabled").effect("Use the dual-stack endpoint of DynamoDB."),
-    region("cloudWatchClient.region", Object).since("2.7.0 / 3.0").effect("Region of CloudWatch; beats `regionName` and `cloudWatchRegionName`."),
-    uri("cloudWatchClient.endpointOverride", Object).since("2.7.0 / 3.0").effect("Endpoint of CloudWatch; beats `cloudWatchEndpoint`."),
-    switch("cloudWatchClient.fipsEnabled").effect("Use the FIPS endpoint of CloudWatch."),
-    switch("cloudWatchClient.dualstackEnabled").effect("Use the dual-stack endpoint of CloudWatch."),
+    region("cloudWatchClient.region", Object).since("2.7.0 / 3.0").effect("Region of CloudWatch; beats `regionName` and `cloudWatchRegionName`.").not_yet("metrics are not published"),
+    uri("cloudWatchClient.endpointOverride", Object).since("2.7.0 / 3.0").effect("Endpoint of CloudWatch; beats `cloudWatchEndpoint`.").not_yet("metrics are not published"),
+    switch("cloudWatchClient.fipsEnabled").effect("Use the FIPS endpoint of CloudWatch.").not_yet("metrics are not published"),
+    switch("cloudWatchClient.dualstackEnabled").effect("Use the dual-stack endpoint of CloudWatch.").not_yet("metrics are not published"),
 ];

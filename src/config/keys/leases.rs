@@ -15,7 +15,8 @@ pub(super) const KEYS: &[KeySpec] = &[
         .java("Negative values are accepted and lead to nonsense."),
     KeySpec::millis("shardSyncIntervalMillis", Leases, Primitive)
         .default("60000")
-        .effect("How often shards and leases are compared."),
+        .effect("How often shards and leases are compared.")
+        .own_way("shards and leases are compared when the lease table shows a hole, not by the clock"),
     KeySpec::bool("cleanupLeasesUponShardCompletion", Leases, Primitive)
         .default("true")
         .effect("Delete the leases of finished shards.")
@@ -60,22 +61,26 @@ pub(super) const KEYS: &[KeySpec] = &[
         .unit("segments")
         .absent("by the size of the table")
         .since("3.5.0")
-        .effect("Segments of a parallel scan of the lease table; 0 leaves it to the daemon."),
+        .effect("Segments of a parallel scan of the lease table; 0 leaves it to the daemon.")
+        .not_yet("the lease table is scanned in one piece"),
     KeySpec::int("maxLeaseRenewalThreads", Leases, Primitive)
         .at_least(1)
         .default("20")
         .unit("calls")
         .effect("Most renewals under way at one time.")
+        .own_way("each lease is renewed by itself, within a time limit of its own")
         .java("A quarter of it run in parallel; 1 stops the start."),
     KeySpec::millis("listShardsBackoffTimeInMillis", Leases, Primitive)
         .default("1500")
         .since("1.x late / 2.1")
-        .effect("Pause after a throttled ListShards."),
+        .effect("Pause after a throttled ListShards.")
+        .own_way("a failed comparison of shards and leases is repeated after the next look at the table"),
     KeySpec::int("maxListShardsRetryAttempts", Leases, Primitive)
         .default("50")
         .unit("tries")
         .since("1.x late / 2.1")
-        .effect("Tries of ListShards."),
+        .effect("Tries of ListShards.")
+        .own_way("a failed comparison of shards and leases is repeated without limit"),
     KeySpec::millis("parentShardPollIntervalMillis", Coordinator, Primitive)
         .default("10000")
         .effect("How often a shard that waits for its parents looks again; ours is also woken at once by a parent of its own."),

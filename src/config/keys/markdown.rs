@@ -165,6 +165,9 @@ fn meaning(spec: &KeySpec) -> String {
         Status::NoEffectInJava(why) => {
             let _ = write!(text, " **No effect**: {}.", cell(why));
         }
+        Status::OwnWay(how) => {
+            let _ = write!(text, " **Own way**: {}.", cell(how));
+        }
         Status::NotYet(what) => {
             let _ = write!(text, " **Not yet**: {}.", cell(what));
         }

@@ -158,6 +158,8 @@ pub enum Status {
     Effective,
     /// Accepted; neither Java nor this daemon does anything with it. Says why.
     NoEffectInJava(&'static str),
+    /// Accepted; Java acts on it, this daemon does the same thing its own way. Says how.
+    OwnWay(&'static str),
     /// It will have its effect; this build lacks the feature and warns when the key is set.
     NotYet(&'static str),
 }
@@ -270,6 +272,11 @@ impl KeySpec {
 
     const fn not_yet(mut self, what: &'static str) -> Self {
         self.status = Status::NotYet(what);
+        self
+    }
+
+    const fn own_way(mut self, how: &'static str) -> Self {
+        self.status = Status::OwnWay(how);
         self
     }
 

@@ -2,6 +2,8 @@ use super::*;
 use crate::core::sequence::{Position, SequenceNumber};
 use proptest::prelude::*;
 
+const BACKOFF: Duration = Duration::from_millis(500);
+
 type TestConsumer = Consumer<&'static str, u32>;
 type TestEvent = Event<&'static str, u32, ()>;
 
@@ -13,7 +15,7 @@ fn at(text: &str) -> ExtendedSequenceNumber {
 }
 
 fn consumer(policy: FailurePolicy) -> TestConsumer {
-    Consumer::new(at("TRIM_HORIZON"), policy)
+    Consumer::new(at("TRIM_HORIZON"), policy, BACKOFF)
 }
 
 fn died() -> TestEvent {
@@ -556,7 +558,7 @@ proptest! {
     /// consumer that was told to leave ends once everything it waits for is answered.
     #[test]
     fn any_history_keeps_the_invariants(choices in prop::collection::vec((0u8..16, any::<u8>()), 0..200)) {
-        let mut machine: Consumer<u64, u32> = Consumer::new(at("TRIM_HORIZON"), FailurePolicy::RESTART);
+        let mut machine: Consumer<u64, u32> = Consumer::new(at("TRIM_HORIZON"), FailurePolicy::RESTART, BACKOFF);
         let mut world = World::default();
         let mut parents = false;
         let mut ticket = 0u32;
