@@ -129,7 +129,13 @@ fn aws_types_stay_in_their_place() {
             _ => false,
         };
         if !allowed {
-            for word in ["aws_sdk", "aws_smithy", "aws_config", "aws_credential_types"] {
+            for word in [
+                "aws_sdk_",
+                "aws_smithy_types::",
+                "aws_smithy_runtime_api::",
+                "aws_config::",
+                "aws_credential_types::",
+            ] {
                 assert!(!code.contains(word), "{file} mentions {word}");
             }
         }

@@ -179,6 +179,19 @@ impl Session {
         self.lesson
     }
 
+    /// Takes over what other children of the same executable have taught meanwhile. Counts under
+    /// [`DialectSetting::Auto`], between actions, and while this child has taught nothing itself.
+    pub fn take_over(&mut self, known: Knowledge) {
+        let between = matches!(
+            self.state,
+            State::Open(Place::Fresh | Place::Idle { .. } | Place::Finished { .. })
+        );
+        if self.setting == DialectSetting::Auto && between && self.lesson.is_none() {
+            self.known = known;
+            self.dialect = known.dialect();
+        }
+    }
+
     /// Whether the child's dialect knows the action. One that it does not know is left out:
     /// P0 gets no `shutdownRequested`.
     pub fn accepts(&self, action: ActionKind) -> bool {

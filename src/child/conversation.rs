@@ -176,6 +176,10 @@ impl Conversation {
         self.state().session.dialect()
     }
 
+    pub(super) fn take_over(&self, known: Knowledge) {
+        self.state().session.take_over(known);
+    }
+
     pub(super) fn accepts(&self, action: ActionKind) -> bool {
         self.state().session.accepts(action)
     }

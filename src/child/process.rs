@@ -165,6 +165,8 @@ impl ChildProcess {
 
     fn begin(&mut self, task: Task) {
         let action = task.kind();
+        // What one child shows holds for all: they run the same executable (`protocol.md` §14.1).
+        self.conversation.take_over(self.circumstances.known.get());
         if !self.conversation.accepts(action) {
             // P0 does not know shutdownRequested and would die of it (protocol.md §14.1).
             let dialect = self.conversation.dialect();

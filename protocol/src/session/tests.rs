@@ -34,6 +34,29 @@ fn request() -> CheckpointRequest {
 }
 
 #[test]
+fn what_another_child_taught_counts_from_the_next_action_on() {
+    use ActionKind::*;
+    let proof = Knowledge::Proof(Dialect::P0);
+    let mut idle = answered(&[Initialize]);
+    idle.take_over(proof);
+    assert_eq!(idle.dialect(), Dialect::P0);
+    assert!(!idle.accepts(ShutdownRequested));
+
+    let mut busy = answered(&[Initialize]);
+    busy.begin(ProcessRecords).unwrap();
+    busy.take_over(proof);
+    assert_eq!(
+        busy.dialect(),
+        Dialect::P2,
+        "not in the middle of an action"
+    );
+
+    let mut fixed = Session::new(DialectSetting::Fixed(Dialect::P2), Knowledge::Nothing);
+    fixed.take_over(proof);
+    assert_eq!(fixed.dialect(), Dialect::P2);
+}
+
+#[test]
 fn which_action_may_follow_which() {
     use ActionKind::*;
     // answered so far → allowed next
