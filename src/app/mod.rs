@@ -213,7 +213,7 @@ fn exit_code(end: &WorkerEnd, signal: Option<StopSignal>, second: bool) -> ExitC
 fn print_state(held: &[HeldStatus]) {
     info!("{} leases held", held.len());
     for lease in held {
-        match &lease.consumer {
+        match lease.consumer.as_ref().map(|consumer| consumer.borrow()) {
             Some(consumer) => info!(
                 shard = %lease.key.shard_id(),
                 pid = consumer.pid,

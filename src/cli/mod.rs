@@ -7,9 +7,10 @@ mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::args::{Args, Command};
+use crate::os::environment;
 
 /// Parses the arguments, does what they say, gives the exit code.
 #[must_use]
@@ -19,8 +20,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to STDOUT and are no failure.
             let _ = error.print();
-            // Running as the daemon a wrong line ends with 1, as Java's does (`decisions.md`).
-            return ExitCode::from(u8::from(error.use_stderr()));
+            return if error.use_stderr() {
+                wrong_use()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match args.command {
@@ -29,4 +33,15 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "local")]
         Some(Command::Local(command)) => local::run(&command),
     }
+}
+
+/// The exit code of a line that cannot be read (`decisions.md`): running as the daemon 1, as Java's;
+/// sub-commands 2.
+fn wrong_use() -> ExitCode {
+    let first = environment::arguments().nth(1).unwrap_or_default();
+    let definition = Args::command();
+    let sub_command = definition
+        .find_subcommand(&first)
+        .is_some_and(|command| command.get_name() != "run");
+    ExitCode::from(if sub_command { 2 } else { 1 })
 }

@@ -99,10 +99,10 @@ impl ConsumerHandle {
         let _ = self.mailbox.send(message);
     }
 
-    /// What it is doing.
+    /// What it is doing, at any time.
     #[must_use]
-    pub fn status(&self) -> ConsumerStatus {
-        self.status.borrow().clone()
+    pub fn watch_status(&self) -> watch::Receiver<ConsumerStatus> {
+        self.status.clone()
     }
 }
 

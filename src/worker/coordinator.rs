@@ -270,12 +270,14 @@ impl Coordinator {
             .values()
             .map(|held| HeldStatus {
                 key: held.lease.key.clone(),
-                consumer: held.consumer.as_ref().map(ConsumerHandle::status),
+                consumer: held.consumer.as_ref().map(ConsumerHandle::watch_status),
             })
             .collect();
         now.sort_by(|a, b| a.key.cmp(&b.key));
         self.status.send_if_modified(|status| {
-            let changed = *status != now;
+            let same = status.len() == now.len()
+                && status.iter().zip(&now).all(|(was, is)| was.is_same(is));
+            let changed = !same;
             if changed {
                 *status = now;
             }

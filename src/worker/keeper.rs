@@ -127,7 +127,7 @@ impl LeaseHandle {
             lease,
             last_sent: sent,
             failover,
-            in_doubt: None,
+            in_doubt: Vec::new(),
             troubled: false,
             inbox,
             publish,
@@ -195,8 +195,9 @@ struct Keeper {
     /// When the last successful write was sent.
     last_sent: Moment,
     failover: Duration,
-    /// A write on the present counter whose answer never came; it may still arrive.
-    in_doubt: Option<LeaseUpdate>,
+    /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
+    /// same condition, at most one of them will be carried out.
+    in_doubt: Vec<LeaseUpdate>,
     /// Whether the last attempt failed, so that each change is logged once.
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
@@ -324,6 +325,11 @@ impl Keeper {
         let mut tried = 0;
         loop {
             tried += 1;
+            // A checkpoint that was reported as failed may have arrived after all. Then the table is
+            // further than the child knows, and stays there (I.15).
+            if to < self.lease.checkpoint {
+                return (Ok(()), true);
+            }
             match self.write(self.lease.checkpointed(to.clone())).await {
                 Attempt::Applied => return (Ok(()), true),
                 Attempt::Lost(loss) => {
@@ -393,7 +399,7 @@ impl Keeper {
     fn applied(&mut self, row: Lease, sent: Moment) {
         self.lease = row;
         self.last_sent = sent;
-        self.in_doubt = None;
+        self.in_doubt.clear();
         if self.troubled {
             info!(lease = %self.lease.key, "the lease is renewed again");
             self.troubled = false;
@@ -420,12 +426,12 @@ impl Keeper {
         }
         let arrived_late = self
             .in_doubt
-            .as_ref()
-            .is_some_and(|earlier| earlier.is_proven_by(&self.lease, &row));
+            .iter()
+            .any(|earlier| earlier.is_proven_by(&self.lease, &row));
         if arrived_late {
             // Not what was asked for now, but the lease is ours and its counter is known again.
             self.lease = row;
-            self.in_doubt = None;
+            self.in_doubt.clear();
             return Attempt::Failed(StoreError::Unavailable(
                 "an earlier write arrived late; trying again".to_owned(),
             ));
@@ -442,21 +448,28 @@ impl Keeper {
         let row = match within(&*self.ports.clock, self.call_limit(), read).await {
             Ok(Ok(row)) => row,
             Ok(Err(error)) => {
-                self.in_doubt = Some(update);
+                self.doubt(update);
                 return Attempt::Failed(error);
             }
             Err(_elapsed) => {
-                self.in_doubt = Some(update);
+                self.doubt(update);
                 return Attempt::Failed(StoreError::Unavailable(why));
             }
         };
         match row {
             Some(row) if row.counter == self.lease.counter && row.owner == self.lease.owner => {
                 // Not written, or not yet: it may still arrive, so it stays in doubt.
-                self.in_doubt = Some(update);
+                self.doubt(update);
                 Attempt::Failed(StoreError::Unavailable(why))
             }
             row => self.on_condition_failed(&update, row, sent),
+        }
+    }
+
+    fn doubt(&mut self, update: LeaseUpdate) {
+        // An outage repeats the same renewal many times.
+        if !self.in_doubt.contains(&update) {
+            self.in_doubt.push(update);
         }
     }
 }

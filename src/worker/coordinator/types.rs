@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::core::assignment::taker::Limits;
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::sequence::InitialPosition;
@@ -86,10 +88,23 @@ pub enum WorkerEnd {
 }
 
 /// One lease held by this worker, for status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HeldStatus {
     /// The lease.
     pub key: LeaseKey,
-    /// Its consumer; `None` once the shard is finished.
-    pub consumer: Option<ConsumerStatus>,
+    /// What its consumer is doing at the moment of looking; `None` once the shard is finished.
+    pub consumer: Option<watch::Receiver<ConsumerStatus>>,
+}
+
+impl HeldStatus {
+    /// Whether it is the same consumer, whatever that is doing.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key
+            && match (&self.consumer, &other.consumer) {
+                (Some(one), Some(another)) => one.same_channel(another),
+                (None, None) => true,
+                _ => false,
+            }
+    }
 }

@@ -191,6 +191,29 @@ async fn a_write_that_arrives_late_is_recognised_as_ours() {
     assert!(bench.is_held(), "{:?}", bench.handle.state());
 }
 
+/// A service that hangs carries out what it was sent when it wakes up, the oldest first: here the
+/// checkpoint, which was given up long ago and followed by renewals.
+#[tokio::test(start_paused = true)]
+async fn of_several_writes_in_doubt_any_may_arrive_late() {
+    let bench = Bench::new();
+    let before = bench.store.row("s");
+    *bench.store.down.lock().unwrap() = true;
+    let error = bench.handle.checkpoint(at("5")).await.unwrap_err();
+    assert_eq!(error.name, CheckpointErrorName::Dependency);
+    bench.pass(F * 2).await;
+    bench.store.edit("s", |row| {
+        *row = before.checkpointed(at("5")).applied_to(row);
+    });
+    *bench.store.down.lock().unwrap() = false;
+    bench.pass(F).await;
+    assert!(bench.is_held(), "{:?}", bench.handle.state());
+    // I.15: a child that was told of a failure may ask for less now; the table does not go back.
+    bench.handle.checkpoint(at("3")).await.unwrap();
+    assert_eq!(bench.store.row("s").checkpoint, at("5"));
+    bench.handle.checkpoint(at("6")).await.unwrap();
+    assert_eq!(bench.store.row("s").checkpoint, at("6"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_release_nothing_is_written() {
     let bench = Bench::new();

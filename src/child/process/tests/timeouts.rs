@@ -3,8 +3,12 @@
 use multilang_protocol::CheckpointReply;
 
 use super::super::*;
-use super::dialogue::is_pending;
 use crate::child::testing::*;
+
+/// Nothing is heard, and nothing was done about that.
+async fn is_pending(child: &mut ChildProcess) -> bool {
+    super::dialogue::is_pending(child).await && child.life == Life::Running
+}
 
 fn hung(action: &'static str) -> Heard {
     Heard::Ended(ChildExit::Hung {
