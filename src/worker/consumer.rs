@@ -383,7 +383,8 @@ impl ShardConsumer {
         self.in_flight = None;
         self.asked = None;
         self.overdue = None;
-        let forgiven = matches!(exit, ChildExit::SpeaksOlderProtocol(_));
+        // `Ended` is how a child leaves that was on its way out anyway.
+        let forgiven = matches!(exit, ChildExit::SpeaksOlderProtocol(_) | ChildExit::Ended);
         if forgiven {
             info!(shard = %self.shard, "child: {exit}");
         } else {

@@ -82,6 +82,8 @@ pub struct Coordinator {
     scan_wanted: bool,
     next_scan: Moment,
     next_look: Option<Moment>,
+    /// Since when no lease came, went or changed its owner.
+    quiet_since: Moment,
     auditor: Auditor,
     cleaning: bool,
     /// When the service may be asked again what finished shards became.
@@ -129,6 +131,7 @@ impl Coordinator {
             scan_wanted: true,
             next_scan: now,
             next_look: None,
+            quiet_since: now,
             auditor: Auditor::new(now),
             cleaning: false,
             next_ask: now,

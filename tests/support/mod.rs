@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod load;
 pub mod processes;
 pub mod properties;
+pub mod proxy;
 pub mod recorder;
 pub mod sandbox;
 pub mod services;
@@ -27,6 +28,7 @@ pub use self::{
     ledger::{Event, Ledger},
     load::Load,
     properties::{Endpoints, Properties},
+    proxy::Proxy,
     recorder::Recorder,
     sandbox::{Host, Sandbox},
     services::Services,

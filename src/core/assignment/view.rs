@@ -46,7 +46,8 @@ fn lonely_interval(failover: Duration) -> Duration {
 }
 
 /// When the table is looked at next (`decisions.md`): with peers every F/5, stretched so that this
-/// worker's scans cost at most one read unit a second; alone, and at most, every 2F.
+/// worker's scans cost at most one read unit a second; alone, and at most, every 2F. Whoever saw the table
+/// change a moment ago counts as having peers: somebody may be joining.
 #[must_use]
 pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) -> Duration {
     let longest = lonely_interval(failover);

@@ -1,6 +1,6 @@
 //! Looking at the lease table: whole scans, and single leases at the moment they would expire.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,23 @@ use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
 use crate::core::assignment::view::scan_interval;
-use crate::core::ids::LeaseKey;
+use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::{StoreError, TableScan};
 use crate::worker::startup::refuse_foreign;
+
+/// Whether leases came, went, or changed their owner between two scans.
+fn has_changed(before: &[Lease], now: &[Lease]) -> bool {
+    let owners = |leases: &[Lease]| -> BTreeMap<LeaseKey, Option<WorkerId>> {
+        leases
+            .iter()
+            .map(|lease| (lease.key.clone(), lease.owner.clone()))
+            .collect()
+    };
+    owners(before) != owners(now)
+}
 
 impl Coordinator {
     pub(super) fn start_scan(&mut self) {
@@ -53,9 +64,18 @@ impl Coordinator {
         }
         self.report_unreadable(&scan);
         self.observations.record_scan(&scan.leases, at);
+        if has_changed(&self.table, &scan.leases) {
+            self.quiet_since = at;
+        }
         self.table = scan.leases;
         let has_peers = self.has_peers(at);
-        self.next_scan = at + scan_interval(self.settings.failover, has_peers, scan.bytes);
+        self.next_scan = at
+            + scan_interval(
+                self.settings.failover,
+                // Somebody may just be joining, or still creating leases.
+                has_peers || at.since(self.quiet_since) < self.settings.failover * 2,
+                scan.bytes,
+            );
         debug!(
             leases = self.table.len(),
             held = self.held.len(),

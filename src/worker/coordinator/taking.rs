@@ -76,7 +76,7 @@ impl Coordinator {
                     now,
                     self.settings.failover,
                 ),
-                lease: lease.clone(),
+                lease: self.as_if_taken(lease),
             })
             .collect();
         let entropy = Arc::clone(&self.ports.keeper.entropy);
@@ -93,6 +93,16 @@ impl Coordinator {
             self.take(lease, true);
         }
         self.schedule_look(now);
+    }
+
+    /// A lease that is being taken counts as ours already: another scan may come before the write has
+    /// ended, and would take more than the share.
+    fn as_if_taken(&self, lease: &Lease) -> Lease {
+        let mut lease = lease.clone();
+        if self.taking.contains(&lease.key) {
+            lease.owner = Some(self.me.clone());
+        }
+        lease
     }
 
     /// Takes back what carries this worker's id: at once when the lock proves that the former process
