@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kcl_daemon::config::keys;
+use kcl_daemon::os::environment::Environment;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
@@ -14,7 +15,7 @@ fn read(path: &str) -> String {
 #[test]
 fn the_page_of_properties_is_fresh() {
     let fresh = keys::render_markdown();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    if Environment::capture().get("UPDATE_DOCS").is_some() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/PROPERTIES.md");
         fs::write(path, &fresh).unwrap();
     }

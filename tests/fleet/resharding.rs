@@ -163,6 +163,41 @@ fn rows_of_finished_shards_name_their_children() {
     }
 }
 
+/// One parent of a merged shard is done at once, the other has work for seconds.
+#[test]
+fn a_merged_shard_waits_for_both_parents() {
+    let world = World::new("slow-parent", 2);
+    let recorder = world
+        .recorder()
+        .with("sleep", "0.7")
+        .with("sleep.shard", "001");
+    let properties = world.properties(&recorder, 3_000).set("maxRecords", 5);
+    let mut ids: Vec<String> = world
+        .aws
+        .put("stream", "old", 0, 40)
+        .into_iter()
+        .map(|put| put.id)
+        .collect();
+    world
+        .aws
+        .merge("stream", "shardId-000000000000", "shardId-000000000001");
+    let new = world.aws.put("stream", "new", 0, 10);
+    ids.extend(new.into_iter().map(|put| put.id));
+    let mut daemon = world.start(&properties);
+    let ledger = wait_processed(&recorder, &ids, seconds(30));
+    daemon.stop_gracefully();
+    ledger.assert_sound();
+    ledger.assert_no_duplicates();
+    assert_parents_first(&world, &ledger);
+    let done = |shard| ledger.of_shard("shardEnded", shard).next().map(|e| e.t);
+    let (quick, slow) = (done("shardId-000000000000"), done("shardId-000000000001"));
+    let apart = slow.zip(quick).map(|(slow, quick)| slow - quick);
+    assert!(
+        apart > Some(1_000_000),
+        "the slow parent ends later: {apart:?}"
+    );
+}
+
 #[test]
 fn two_workers_see_a_reshard_through() {
     let world = World::new("reshard-two", 4);

@@ -144,7 +144,8 @@ while True:
         RECORDS += len(records)
         if applies("crash-after-records") and RECORDS >= number("crash-after-records"):
             die(7)
-        time.sleep(number("sleep"))
+        if applies("sleep"):
+            time.sleep(number("sleep"))
         if applies("line"):
             # A message as long as can be: unknown members are allowed.
             send({"action": "status", "responseFor": action, "note": "n" * int(number("line"))})

@@ -45,7 +45,11 @@ fn lonely_interval(failover: Duration) -> Duration {
     (failover + Duration::from_millis(25)) * 2
 }
 
-/// When the table is looked at next (`decisions.md`): with peers every F/5, stretched so that this
+/// The part of the failover time between two scans while there are peers: a little less than the fifth
+/// of `decisions.md`, which leaves time to take the lease and start the child within F + 2 s.
+const SCANS_WITH_PEERS: f64 = 0.18;
+
+/// When the table is looked at next (`decisions.md`): with peers about every F/5, stretched so that this
 /// worker's scans cost at most one read unit a second; alone, and at most, every 2F. Whoever saw the table
 /// change a moment ago counts as having peers: somebody may be joining.
 #[must_use]
@@ -54,10 +58,11 @@ pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) ->
     if !has_peers {
         return longest;
     }
-    // An eventually consistent read of 8 KiB is one unit.
-    let units = u32::try_from(table_bytes.div_ceil(8 * 1024)).unwrap_or(u32::MAX);
-    (failover / 5)
-        .max(Duration::from_secs(1).saturating_mul(units.saturating_sub(1)))
+    // An eventually consistent read of 8 KiB is one unit, so this is one unit a second.
+    let affordable = Duration::from_secs_f64(table_bytes as f64 / 8192.0);
+    failover
+        .mul_f64(SCANS_WITH_PEERS)
+        .max(affordable)
         .min(longest)
 }
 
@@ -109,9 +114,10 @@ mod tests {
     fn how_often_the_table_is_looked_at() {
         let cases = [
             (false, 0, 20_050),
-            (true, 0, 2_000),
-            (true, 24 * 1024, 2_000),
-            (true, 100 * 1024, 12_000),
+            (true, 0, 1_800),
+            (true, 8 * 1024, 1_800),
+            (true, 24 * 1024, 3_000),
+            (true, 96 * 1024, 12_000),
             (true, 10 << 20, 20_050),
         ];
         for (peers, bytes, millis) in cases {

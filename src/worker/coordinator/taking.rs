@@ -76,7 +76,7 @@ impl Coordinator {
                     now,
                     self.settings.failover,
                 ),
-                lease: self.as_if_taken(lease),
+                lease: self.as_held(lease),
             })
             .collect();
         let entropy = Arc::clone(&self.ports.keeper.entropy);
@@ -95,11 +95,12 @@ impl Coordinator {
         self.schedule_look(now);
     }
 
-    /// A lease that is being taken counts as ours already: another scan may come before the write has
-    /// ended, and would take more than the share.
-    fn as_if_taken(&self, lease: &Lease) -> Lease {
+    /// What is held, or being taken, counts as ours whatever a row says that was read before: else
+    /// more than the share would be taken, or a lease that is held be taken once more. That a held
+    /// lease is lost is for its keeper to say, and its consumer has to end first.
+    fn as_held(&self, lease: &Lease) -> Lease {
         let mut lease = lease.clone();
-        if self.taking.contains(&lease.key) {
+        if self.holding(&lease) == Holding::Mine {
             lease.owner = Some(self.me.clone());
         }
         lease
