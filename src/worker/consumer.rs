@@ -4,6 +4,10 @@
 //! takes time (starting and ending a child, writing a checkpoint, creating leases) runs beside it and
 //! comes back as an event, so that every wait also waits for "stop" and for the loss of the lease.
 
+mod handle;
+
+pub use handle::{ConsumerHandle, ConsumerPorts, ConsumerSettings, ConsumerStatus, Message};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,97 +18,18 @@ use multilang_protocol::{
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::core::aggregate::RangeFilter;
 use crate::core::checkpoint::CheckpointError;
-use crate::core::consumer::{Action, Asked, Consumer, Event, FailurePolicy, Outcome, Warning};
+use crate::core::consumer::{Action, Asked, Consumer, Event, Outcome, Warning};
 use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::lease::Lease;
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::time::Moment;
-use crate::fetch::{Anchor, Batch, EncodeSettings, FetchSettings, Fetched, Fetcher, FetcherPorts};
+use crate::fetch::{Anchor, Batch, EncodeSettings, Fetched, Fetcher};
 use crate::os::tasks::TaskGroup;
-use crate::ports::{
-    ChildExit, Clock, Ending, Heard, LeaseStore, Processor, ProcessorFactory, Task,
-};
+use crate::ports::{ChildExit, Clock, Ending, Heard, Processor, Task};
 use crate::worker::family::{create_child_leases, parents_finished};
 use crate::worker::keeper::{LeaseHandle, LeaseState};
-
-/// What a consumer is told from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message {
-    /// Stop gracefully: last checkpoint, release.
-    Stop,
-    /// Stop now: the child is killed, then the lease released.
-    StopNow,
-    /// A parent may have finished just now: look at once.
-    LookAtParents,
-}
-
-/// Everything a consumer works with.
-#[derive(Clone)]
-pub struct ConsumerPorts {
-    /// The lease table.
-    pub store: Arc<dyn LeaseStore>,
-    /// Starts children.
-    pub processors: Arc<dyn ProcessorFactory>,
-    /// Stream, clock, randomness, memory.
-    pub fetcher: FetcherPorts,
-}
-
-/// What the configuration says about consumers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConsumerSettings {
-    /// `childFailurePolicy`.
-    pub failure_policy: FailurePolicy,
-    /// Reading.
-    pub fetch: FetchSettings,
-    /// `kplRangeFilter`.
-    pub range_filter: RangeFilter,
-    /// `parentShardPollIntervalMillis` at most; looks come sooner.
-    pub parent_poll: Duration,
-    /// `taskBackoffTimeMillis`.
-    pub task_backoff: Duration,
-    /// `logWarningForTaskAfterMillis`.
-    pub warn_task_after: Option<Duration>,
-}
-
-/// What a consumer is doing, for status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConsumerStatus {
-    /// In KCL's words.
-    pub state: &'static str,
-    /// The child's process id.
-    pub pid: Option<u32>,
-    /// The last checkpoint in the table.
-    pub checkpoint: ExtendedSequenceNumber,
-    /// Records handed to the child since this worker holds the lease.
-    pub records: u64,
-    /// How far behind the tip the last batch ended, milliseconds.
-    pub millis_behind_latest: Option<i64>,
-    /// Failures of the child since its last checkpoint.
-    pub failures: u32,
-}
-
-/// A running consumer, as the coordinator sees it.
-#[derive(Debug)]
-pub struct ConsumerHandle {
-    mailbox: mpsc::UnboundedSender<Message>,
-    status: watch::Receiver<ConsumerStatus>,
-}
-
-impl ConsumerHandle {
-    /// Tells it something; it may be gone already.
-    pub fn tell(&self, message: Message) {
-        let _ = self.mailbox.send(message);
-    }
-
-    /// What it is doing, at any time.
-    #[must_use]
-    pub fn watch_status(&self) -> watch::Receiver<ConsumerStatus> {
-        self.status.clone()
-    }
-}
 
 /// A checkpoint request whose reply is owed, and the child it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,10 +132,7 @@ impl ShardConsumer {
             in_flight: None,
             killing: false,
         };
-        let handle = ConsumerHandle {
-            mailbox: mailbox_sender,
-            status: status_view,
-        };
+        let handle = ConsumerHandle::new(mailbox_sender, status_view);
         (handle, consumer.run())
     }
 
