@@ -25,6 +25,7 @@ pub fn leases(config: &DaemonConfig) -> LeaseSettings {
         initial_position: config.retrieval.initial_position,
         ignore_unexpected_children: leases.ignore_unexpected_child_shards,
         clean_up: leases.cleanup_on_completion,
+        repair_at_start: !config.coordinator.skip_shard_sync_if_leases_exist,
     }
 }
 

@@ -44,12 +44,13 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// An auditor whose first audit is due.
+    /// An auditor whose first audit is due. With `repair_at_start` a worker that is alone repairs what
+    /// it finds then; without (`skipShardSyncAtWorkerInitializationIfLeasesExist`) it takes Java's time.
     #[must_use]
-    pub fn new(now: Moment) -> Self {
+    pub fn new(now: Moment, repair_at_start: bool) -> Self {
         Self {
             next: now,
-            first: true,
+            first: repair_at_start,
             running: false,
             hole: None,
         }
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_filled_by_anybody_at_once_and_again_soon() {
-        let mut auditor = Auditor::new(at(0));
+        let mut auditor = Auditor::new(at(0), true);
         let me = WorkerId::new("me");
         assert_eq!(auditor.due(&[], &me, false, at(0)), Some(Audit::Sync));
         assert_eq!(auditor.due(&[], &me, false, at(5)), None, "still running");
@@ -188,7 +189,7 @@ mod tests {
     fn a_hole_is_repaired_when_it_was_seen_three_times() {
         let table = [lease(Some(HALF), "me")];
         let me = WorkerId::new("me");
-        let mut auditor = Auditor::new(at(0));
+        let mut auditor = Auditor::new(at(0), true);
         assert_eq!(auditor.due(&table, &me, true, at(0)), None);
         assert_eq!(auditor.due(&table, &me, true, at(60)), None, "not due");
         assert_eq!(auditor.due(&table, &me, true, at(120)), None);
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_lonely_worker_repairs_a_hole_at_its_start() {
         let table = [lease(Some(HALF), "")];
-        let mut auditor = Auditor::new(at(0));
+        let mut auditor = Auditor::new(at(0), true);
         assert_eq!(
             auditor.due(&table, &WorkerId::new("me"), false, at(0)),
             Some(Audit::Sync)
@@ -211,9 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_start_without_shard_sync_takes_javas_time() {
+        let table = [lease(Some(HALF), "")];
+        let mut auditor = Auditor::new(at(0), false);
+        let me = WorkerId::new("me");
+        let audits: Vec<bool> = [0, 120, 240]
+            .map(|seconds| auditor.due(&table, &me, false, at(seconds)).is_some())
+            .to_vec();
+        assert_eq!(audits, [false, false, true]);
+    }
+
+    #[test]
     fn only_the_elected_worker_audits() {
         let table = [lease(Some(HALF), "other")];
-        let mut auditor = Auditor::new(at(0));
+        let mut auditor = Auditor::new(at(0), true);
         for turn in 0..5 {
             assert_eq!(
                 auditor.due(&table, &WorkerId::new("me"), false, at(turn * 120)),
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn unknown_ranges_are_looked_up() {
         let table = [lease(None, "me")];
-        let mut auditor = Auditor::new(at(0));
+        let mut auditor = Auditor::new(at(0), true);
         assert_eq!(
             auditor.due(&table, &WorkerId::new("me"), true, at(0)),
             Some(Audit::FillRanges(vec![LeaseKey::new("shardId-0")]))

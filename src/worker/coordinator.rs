@@ -132,7 +132,7 @@ impl Coordinator {
             next_scan: now,
             next_look: None,
             quiet_since: now,
-            auditor: Auditor::new(now),
+            auditor: Auditor::new(now, settings.repair_at_start),
             cleaning: false,
             next_ask: now,
             reported: HashSet::new(),

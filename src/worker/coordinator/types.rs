@@ -23,6 +23,8 @@ pub struct LeaseSettings {
     pub ignore_unexpected_children: bool,
     /// `cleanupLeasesUponShardCompletion`.
     pub clean_up: bool,
+    /// Not `skipShardSyncAtWorkerInitializationIfLeasesExist`.
+    pub repair_at_start: bool,
 }
 
 /// How long an end may take (`shutdownGraceMillis`).
