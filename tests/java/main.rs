@@ -1,0 +1,31 @@
+//! The real binary beside Java's MultiLangDaemon, on one lease table.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `older.rs` | KCL 2.7.2: a fleet moves over host by host and back, kills on either side |
+//! | `rows.rs` | the rows that both write, attribute by attribute |
+//! | `scene.rs` | emulators, and workers of both kinds |
+//! | `jars.rs`, `fetch.py`, `jars.txt` | where Java's daemon comes from: Maven Central, without Maven |
+//!
+//! `tests/java/run-all` runs all of them; CI runs those that are not ignored. Without a JVM, or when
+//! Maven Central cannot be reached, a line beginning `SKIPPED:` says so.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start processes, sleep and read the environment"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../emulators/peers.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod peers;
+#[path = "../emulators/tools.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod tools;
+
+mod jars;
+mod older;
+mod peer;
+mod rows;
+mod scene;

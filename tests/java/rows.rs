@@ -1,0 +1,117 @@
+//! Rows that we write, beside those that Java writes in the same situation, attribute by attribute.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::jars::Version;
+use super::scene::{Kinesis, PATIENCE, STREAM, Scene};
+use super::support::{Properties, Recorder, until};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Values that differ from run to run; of these only name and type are compared.
+const VARYING: [&str; 1] = ["leaseCounter"];
+
+/// Name → type and, unless it varies, value.
+fn described(item: &Item) -> BTreeMap<String, String> {
+    item.iter()
+        .map(|(name, value)| {
+            let text = match value {
+                AttributeValue::Ss(values) => {
+                    let mut values = values.clone();
+                    values.sort_unstable();
+                    format!("SS {values:?}")
+                }
+                other => format!("{other:?}"),
+            };
+            let text = if VARYING.contains(&name.as_str()) {
+                text.split('(').next().unwrap_or_default().to_owned()
+            } else {
+                text
+            };
+            (name.clone(), text)
+        })
+        .collect()
+}
+
+/// Leases of a table, by key.
+fn leases(scene: &Scene, table: &str) -> BTreeMap<String, Item> {
+    scene
+        .aws
+        .scan_items(table)
+        .into_iter()
+        .filter_map(|item| {
+            let key = item.get("leaseKey")?.as_s().ok()?.clone();
+            key.starts_with("shardId-").then_some((key, item))
+        })
+        .collect()
+}
+
+/// Two applications on one stream, one of each kind, with the same worker id.
+fn both(scene: &Scene, properties: &Properties, ids: &[String], check: impl Fn(&str, &str)) {
+    let of = |application: &str| {
+        let recorder = Recorder::named(&scene.sandbox, application);
+        let properties = properties
+            .clone()
+            .set("applicationName", application)
+            .set("executableName", recorder.command());
+        (recorder, properties)
+    };
+    let (java_recorder, java_properties) = of("rows-java");
+    let (our_recorder, our_properties) = of("rows-ours");
+    let _java = scene.java("worker", &java_properties);
+    let mut ours = scene.ours("worker", &our_properties);
+    for recorder in [&java_recorder, &our_recorder] {
+        until("every record is processed", PATIENCE, || {
+            recorder.ledger().has_processed(ids)
+        });
+    }
+    let settled = |table: &str| {
+        leases(scene, table).values().all(|item| {
+            let checkpoint = item["checkpoint"].as_s().expect("text");
+            checkpoint.starts_with(|c: char| c.is_ascii_digit())
+        })
+    };
+    until("both have checkpointed", PATIENCE, || {
+        settled("rows-java") && settled("rows-ours")
+    });
+    check("rows-java", "rows-ours");
+    ours.stop_gracefully();
+}
+
+/// The rows of KCL 2.7.2.
+#[test]
+#[ignore = "takes minutes; tests/java/run-all runs it"]
+fn lease_rows_are_those_of_2_7_2() {
+    let Some(scene) = Scene::new("java-rows-2-7-2", Version::V2_7_2, Kinesis::Ferrokinesis, 3)
+    else {
+        return;
+    };
+    let ids = put_some(&scene);
+    both(&scene, &scene.properties(), &ids, |java, ours| {
+        assert_same_leases(&scene, java, ours);
+    });
+}
+
+/// Records in every shard.
+fn put_some(scene: &Scene) -> Vec<String> {
+    let puts = scene.aws.put(STREAM, "row", 0, 60);
+    puts.into_iter().map(|put| put.id).collect()
+}
+
+fn assert_same_leases(scene: &Scene, java: &str, ours: &str) {
+    let (java, ours) = (leases(scene, java), leases(scene, ours));
+    assert_eq!(java.len(), 3);
+    assert_eq!(
+        java.keys().collect::<Vec<_>>(),
+        ours.keys().collect::<Vec<_>>()
+    );
+    for (key, row) in &java {
+        assert_eq!(
+            described(&ours[key]),
+            described(row),
+            "lease {key}: ours, then Java's"
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! Emulators that neither we nor Java wrote, and workers of both kinds on one lease table.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::jars::Version;
+use super::peer::JavaDaemon;
+use super::peers::Peer;
+use super::support::aws::LeaseRow;
+use super::support::{
+    Aws, Daemon, Endpoints, Ledger, Load, Properties, Recorder, Sandbox, eventually, until,
+};
+
+/// The stream.
+pub const STREAM: &str = "orders";
+/// The application, and so the lease table.
+pub const APPLICATION: &str = "orders-consumer";
+/// What a JVM on a busy machine may take.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+/// `failoverTimeMillis`: short, as Java looks at the table every two of them.
+pub const FAILOVER: u64 = 4000;
+
+/// Which Kinesis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kinesis {
+    /// ferrokinesis: for everything but reshards.
+    Ferrokinesis,
+    /// kinesis-local: tells ChildShards, which Java needs.
+    KinesisLocal,
+}
+
+/// One stream, one lease table.
+pub struct Scene {
+    pub aws: Aws,
+    pub endpoints: Endpoints,
+    pub recorder: Recorder,
+    class_path: String,
+    _kinesis: Peer,
+    _dynamodb: Peer,
+    // Last: at its end nothing of the others may be left.
+    pub sandbox: Sandbox,
+}
+
+impl Scene {
+    /// A scene for this Java; `None` after a line that says what the machine lacks.
+    pub fn new(name: &str, java: Version, kinesis: Kinesis, shards: i32) -> Option<Self> {
+        let class_path = java.class_path()?;
+        let sandbox = Sandbox::new(name);
+        let kinesis = match kinesis {
+            Kinesis::Ferrokinesis => Peer::ferrokinesis(&sandbox, &[])?,
+            Kinesis::KinesisLocal => Peer::kinesis_local(&sandbox)?,
+        };
+        let dynamodb = Peer::dynoxide(&sandbox)?;
+        let endpoints = Endpoints {
+            kinesis: kinesis.endpoint().to_owned(),
+            dynamodb: dynamodb.endpoint().to_owned(),
+        };
+        let aws = Aws::at(&endpoints);
+        aws.create_stream(STREAM, shards);
+        Some(Self {
+            aws,
+            endpoints,
+            recorder: Recorder::new(&sandbox),
+            class_path,
+            _kinesis: kinesis,
+            _dynamodb: dynamodb,
+            sandbox,
+        })
+    }
+
+    /// Properties that both kinds read alike.
+    pub fn properties(&self) -> Properties {
+        Properties::new(
+            &self.endpoints,
+            APPLICATION,
+            STREAM,
+            &self.recorder.command(),
+        )
+        .failover_millis(FAILOVER)
+        // Java sleeps so long after a shard sync.
+        .set("shardSyncIntervalMillis", 1000)
+        .set("parentShardPollIntervalMillis", 1000)
+        .set("shutdownGraceMillis", 8000)
+        .environment("AWS_REGION", "us-east-1")
+        .environment("PATH", &std::env::var("PATH").unwrap_or_default())
+    }
+
+    /// A Java worker.
+    pub fn java(&self, worker: &str, properties: &Properties) -> JavaDaemon {
+        JavaDaemon::start(&self.sandbox, &self.class_path, worker, properties)
+    }
+
+    /// One of ours, on a host of its own.
+    pub fn ours(&self, worker: &str, properties: &Properties) -> Daemon {
+        let properties = properties.clone().set("workerId", worker);
+        Daemon::start(self.sandbox.host(worker), &properties, &[])
+    }
+
+    /// Ten records a second into each of so many parts of the hash space.
+    pub fn load(&self, places: u32) -> Load {
+        Load::start(&self.endpoints, STREAM, places)
+    }
+
+    /// The leases as they are.
+    pub fn leases(&self) -> BTreeMap<String, LeaseRow> {
+        self.aws.leases(APPLICATION)
+    }
+
+    /// Owners of unfinished leases with their numbers.
+    pub fn owners(&self) -> BTreeMap<String, usize> {
+        self.aws.owners(APPLICATION)
+    }
+
+    /// Waits until the unfinished leases are held by just these workers, each with at least one.
+    #[track_caller]
+    pub fn wait_owners(&self, workers: &[&str]) -> Duration {
+        until(
+            &format!("the leases are held by {workers:?}"),
+            PATIENCE,
+            || {
+                let owners = self.owners();
+                owners.len() == workers.len()
+                    && workers.iter().all(|worker| owners.contains_key(*worker))
+            },
+        )
+    }
+
+    /// Waits until every record reached a processor. A batch whose checkpoint was written just before a
+    /// kill is not answered any more, and not delivered again: answers are not asked for.
+    #[track_caller]
+    pub fn assert_all_delivered(&self, ids: &[String]) -> Ledger {
+        eventually("every record is delivered", PATIENCE, || {
+            std::thread::sleep(Duration::from_millis(300));
+            let ledger = self.recorder.ledger();
+            let delivered = ledger.delivered();
+            let all = ids.iter().all(|id| delivered.contains(id.as_str()));
+            all.then_some(ledger)
+        })
+    }
+
+    /// Waits until each of so many shards got another batch.
+    #[track_caller]
+    pub fn wait_flow(&self, shards: usize) {
+        let counts = |ledger: &Ledger| {
+            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+            for event in ledger.of("done") {
+                *counts.entry(event.shard.clone()).or_default() += 1;
+            }
+            counts
+        };
+        let before = counts(&self.recorder.ledger());
+        let start = Instant::now();
+        until("all shards flow", PATIENCE, || {
+            let now = counts(&self.recorder.ledger());
+            now.iter()
+                .filter(|(shard, count)| **count > before.get(*shard).copied().unwrap_or(0))
+                .count()
+                >= shards
+        });
+        println!(
+            "FIGURE: all {shards} shards flow after {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+}
