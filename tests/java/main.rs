@@ -3,6 +3,7 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `older.rs` | KCL 2.7.2: a fleet moves over host by host and back, kills on either side |
+//! | `current.rs` | KCL 3.5.1: the same with a leader and hand-offs, kills of leaders, reshards; from 2.7.2 over ours to 3.5 |
 //! | `rows.rs` | the rows that both write, attribute by attribute |
 //! | `scene.rs` | emulators, and workers of both kinds |
 //! | `jars.rs`, `fetch.py`, `jars.txt` | where Java's daemon comes from: Maven Central, without Maven |
@@ -24,6 +25,7 @@ mod peers;
 #[allow(dead_code, reason = "a part of it is used here")]
 mod tools;
 
+mod current;
 mod jars;
 mod older;
 mod peer;

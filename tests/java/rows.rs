@@ -115,3 +115,62 @@ fn assert_same_leases(scene: &Scene, java: &str, ours: &str) {
         );
     }
 }
+
+/// The rows of KCL 3.5.1: leases, and everything the fleet keeps beside them.
+#[test]
+#[ignore = "takes minutes; tests/java/run-all runs it"]
+fn all_rows_are_those_of_3_5_1() {
+    let Some(scene) = Scene::new("java-rows-3-5-1", Version::V3_5_1, Kinesis::Ferrokinesis, 3)
+    else {
+        return;
+    };
+    let properties = scene
+        .properties()
+        .set("leaseAssignmentIntervalMillis", 3000)
+        .set("workerMetricsReporterFreqInMillis", 3000);
+    let ids = put_some(&scene);
+    both(&scene, &properties, &ids, |java, ours| {
+        until("both have everything", PATIENCE, || {
+            [java, ours]
+                .iter()
+                .all(|table| others(&scene, table).len() == 3)
+        });
+        assert_same_leases(&scene, java, ours);
+        let (java, ours) = (others(&scene, java), others(&scene, ours));
+        for (key, row) in &java {
+            let ours = ours
+                .get(key)
+                .unwrap_or_else(|| panic!("we have no item {key}"));
+            assert_eq!(shape(ours), shape(row), "item {key}: ours, then Java's");
+        }
+    });
+}
+
+/// Items that are no leases, by key.
+fn others(scene: &Scene, table: &str) -> BTreeMap<String, Item> {
+    scene
+        .aws
+        .scan_items(table)
+        .into_iter()
+        .filter_map(|item| {
+            let key = item.get("leaseKey")?.as_s().ok()?.clone();
+            (!key.starts_with("shardId-")).then_some((key, item))
+        })
+        .collect()
+}
+
+/// Names and types, and the values of those that never vary.
+fn shape(item: &Item) -> BTreeMap<String, String> {
+    const FIXED: [&str; 5] = ["leaseKey", "entityType", "ownerName", "cv", "sup"];
+    item.iter()
+        .map(|(name, value)| {
+            let text = format!("{value:?}");
+            let text = if FIXED.contains(&name.as_str()) {
+                text
+            } else {
+                text.split('(').next().unwrap_or_default().to_owned()
+            };
+            (name.clone(), text)
+        })
+        .collect()
+}

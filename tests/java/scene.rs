@@ -1,7 +1,9 @@
 //! Emulators that neither we nor Java wrote, and workers of both kinds on one lease table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::jars::Version;
 use super::peer::JavaDaemon;
@@ -90,6 +92,11 @@ impl Scene {
         JavaDaemon::start(&self.sandbox, &self.class_path, worker, properties)
     }
 
+    /// A Java worker of another version.
+    pub fn java_of(&self, class_path: &str, worker: &str, properties: &Properties) -> JavaDaemon {
+        JavaDaemon::start(&self.sandbox, class_path, worker, properties)
+    }
+
     /// One of ours, on a host of its own.
     pub fn ours(&self, worker: &str, properties: &Properties) -> Daemon {
         let properties = properties.clone().set("workerId", worker);
@@ -109,6 +116,43 @@ impl Scene {
     /// Owners of unfinished leases with their numbers.
     pub fn owners(&self) -> BTreeMap<String, usize> {
         self.aws.owners(APPLICATION)
+    }
+
+    /// Who holds the leader lock.
+    pub fn leader(&self) -> Option<String> {
+        let items = self.aws.scan_items(APPLICATION);
+        let lock = items
+            .iter()
+            .find(|item| text(item, "leaseKey").as_deref() == Some("Leader"))?;
+        text(lock, "ownerName")
+    }
+
+    /// Waits until this worker holds the leader lock.
+    #[track_caller]
+    pub fn wait_leader(&self, worker: &str) {
+        until(&format!("{worker} leads"), PATIENCE, || {
+            self.leader().as_deref() == Some(worker)
+        });
+    }
+
+    /// Keys of items that are no leases.
+    pub fn foreign_keys(&self) -> Vec<String> {
+        let items = self.aws.scan_items(APPLICATION);
+        items
+            .iter()
+            .filter(|item| !item.contains_key("leaseCounter"))
+            .filter_map(|item| text(item, "leaseKey"))
+            .collect()
+    }
+
+    /// Waits until no hand-off is under way.
+    #[track_caller]
+    pub fn wait_settled(&self) {
+        until("no hand-off is under way", PATIENCE, || {
+            self.leases()
+                .values()
+                .all(|row| !row.item.contains_key("checkpointOwner"))
+        });
     }
 
     /// Waits until the unfinished leases are held by just these workers, each with at least one.
@@ -162,4 +206,8 @@ impl Scene {
             start.elapsed().as_secs_f64()
         );
     }
+}
+
+fn text(item: &HashMap<String, AttributeValue>, name: &str) -> Option<String> {
+    item.get(name)?.as_s().ok().cloned()
 }
