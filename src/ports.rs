@@ -10,7 +10,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect, EncodedBatch};
 
-use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
@@ -136,14 +136,37 @@ pub struct TableScan {
     pub bytes: usize,
 }
 
+/// Whether the table's index of leases by owner can be asked (`leases.md` A.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerIndex {
+    /// There is none.
+    Absent,
+    /// It is being made; minutes on a table that exists.
+    Building,
+    /// It can be asked.
+    Active,
+    /// It is being deleted.
+    Deleting,
+}
+
 /// The lease table.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Its name, for messages.
     fn table(&self) -> &str;
 
-    /// Creates the table when it is missing and waits until it can be used. `true` when it was created.
-    async fn ensure_table(&self) -> Result<bool, StoreError>;
+    /// Creates the table when it is missing, with the index of leases by owner or without, and waits
+    /// until it can be used (not for the index). `true` when it was created.
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError>;
+
+    /// Whether the index of leases by owner can be asked.
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError>;
+
+    /// Asks for that index unless it is there; does not wait for it.
+    async fn create_owner_index(&self) -> Result<(), StoreError>;
+
+    /// The keys of the leases that have this owner, by the index (eventually consistent).
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError>;
 
     /// What shows that a KCL 3.0 to 3.4 fleet works here: the name of its coordinator table, if it
     /// exists (`leases.md` D.4).

@@ -18,9 +18,9 @@ use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
 use crate::aws::table::{LeaseTable, dynamodb};
-use crate::core::ids::LeaseKey;
+use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
-use crate::ports::{Clock, Created, LeaseStore, StoreError, TableScan, Written};
+use crate::ports::{Clock, Created, LeaseStore, OwnerIndex, StoreError, TableScan, Written};
 
 pub use crate::aws::table::TableSettings;
 
@@ -63,8 +63,20 @@ impl LeaseStore for DynamoDbLeaseStore {
         self.name()
     }
 
-    async fn ensure_table(&self) -> Result<bool, StoreError> {
-        self.table.ensure().await
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError> {
+        self.table.ensure(with_index).await
+    }
+
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError> {
+        self.table.owner_index().await
+    }
+
+    async fn create_owner_index(&self) -> Result<(), StoreError> {
+        self.table.create_owner_index().await
+    }
+
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
+        self.table.keys_of(owner).await
     }
 
     async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {

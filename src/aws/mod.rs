@@ -9,6 +9,7 @@
 //! | [`item`] | a row of the lease table ↔ a lease |
 //! | [`expression`] | a write on a lease → DynamoDB's expressions |
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
+//! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
@@ -21,6 +22,7 @@ pub mod dynamodb;
 pub mod errors;
 pub mod expression;
 pub mod http;
+pub mod index;
 pub mod item;
 pub mod kinesis;
 pub mod table;

@@ -141,7 +141,7 @@ pub async fn open_table(
 }
 
 async fn try_open(store: &dyn LeaseStore) -> Result<Result<TableScan, StartError>, StoreError> {
-    let created = store.ensure_table().await?;
+    let created = store.ensure_table(false).await?;
     if created {
         info!("created the lease table '{}'", store.table());
         return Ok(Ok(TableScan::default()));
