@@ -4,6 +4,7 @@
 //! a [`LeaseUpdate`]: the condition it relies on and what it does. Stores carry updates out; this file
 //! says what they mean, so that DynamoDB and the stores of tests cannot disagree (`leases.md` B.1).
 
+use crate::core::ema::six_decimals;
 use crate::core::hash_range::HashRange;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::sequence::ExtendedSequenceNumber;
@@ -341,7 +342,7 @@ impl LeaseUpdate {
     pub fn with_throughput(mut self, kbps: Option<f64>) -> Self {
         self.throughput_kbps = kbps
             .filter(|kbps| kbps.is_finite() && *kbps >= 0.0)
-            .map(|kbps| (kbps * 1e6).round() / 1e6);
+            .map(six_decimals);
         self
     }
 
