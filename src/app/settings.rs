@@ -17,6 +17,7 @@ pub fn leases(config: &DaemonConfig) -> LeaseSettings {
     let leases = &config.leases;
     LeaseSettings {
         failover: leases.failover_time.max(Duration::from_millis(300)),
+        hand_off_timeout: config.handoff.timeout,
         limits: Limits {
             max_leases: leases.max_leases_for_worker as usize,
             max_steals: leases.max_leases_to_steal as usize,

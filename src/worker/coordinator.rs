@@ -54,6 +54,7 @@ enum Done {
     NotTaken(LeaseKey),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
+    HandingOff(LeaseKey),
     CleanedUp(CleanUpRound),
     /// A watch that has nothing to tell.
     Nothing,
@@ -257,6 +258,7 @@ impl Coordinator {
             }
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),
             Done::Lost(key, loss) => self.on_lost(&key, &loss),
+            Done::HandingOff(key) => self.on_handing_off(&key),
             Done::CleanedUp(round) => self.on_cleaned_up(round),
             Done::Audited(created) => {
                 self.auditor.done();

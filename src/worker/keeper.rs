@@ -7,8 +7,13 @@
 //! A write whose answer never came is resolved by reading before the next write. A lease that could
 //! not be renewed in time is *stale*: nothing more is delivered from it, but renewal is tried on. If
 //! the counter turns out untouched, nobody else had it, and work goes on; otherwise it is lost.
+//!
+//! Every write answers with the whole row, and that is how the keeper learns that the leader has begun
+//! to move the lease to another worker (`leases.md` C.7): Java's renewals fail on purpose then, ours go
+//! through and see it, as do checkpoints. The keeper goes on renewing until the lease is given up, and
+//! gives it up by itself when that takes too long.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +35,14 @@ pub enum LeaseState {
     Held {
         /// Failover time after the last successful write was *sent* (I.2).
         until: Moment,
+    },
+    /// Held, but the leader wants it to go to another worker: the child makes its last checkpoint,
+    /// then the lease is given up.
+    HandingOff {
+        /// As for `Held`.
+        until: Moment,
+        /// Who is next.
+        to: WorkerId,
     },
     /// Not renewed in time; nobody is known to have taken it.
     Stale,
@@ -73,6 +86,16 @@ enum Command {
     },
 }
 
+/// What the configuration says about held leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeeperSettings {
+    /// `failoverTimeMillis`.
+    pub failover: Duration,
+    /// `gracefulLeaseHandoffTimeoutMillis`: how long the child may take for its last checkpoint when
+    /// the lease is moved.
+    pub hand_off_timeout: Duration,
+}
+
 /// What a keeper needs.
 #[derive(Clone)]
 pub struct KeeperPorts {
@@ -93,6 +116,7 @@ pub struct LeaseHandle {
     key: LeaseKey,
     state: watch::Receiver<LeaseState>,
     commands: mpsc::Sender<Command>,
+    heir: Arc<OnceLock<WorkerId>>,
     _task: Arc<OwnedTask<()>>,
 }
 
@@ -113,20 +137,24 @@ impl LeaseHandle {
         me: WorkerId,
         lease: Lease,
         sent: Moment,
-        failover: Duration,
+        settings: KeeperSettings,
     ) -> Self {
         let (commands, inbox) = mpsc::channel(4);
         let (publish, state) = watch::channel(LeaseState::Held {
-            until: sent + failover,
+            until: sent + settings.failover,
         });
         let key = lease.key.clone();
         let spawner = ports.spawner.clone();
+        let heir = Arc::new(OnceLock::new());
         let keeper = Keeper {
             ports,
             me,
             lease,
             last_sent: sent,
-            failover,
+            failover: settings.failover,
+            hand_off_timeout: settings.hand_off_timeout,
+            hand_off_ends: None,
+            heir: Arc::clone(&heir),
             in_doubt: Vec::new(),
             troubled: false,
             inbox,
@@ -136,6 +164,7 @@ impl LeaseHandle {
             key,
             state,
             commands,
+            heir,
             _task: Arc::new(spawner.spawn(keeper.run())),
         }
     }
@@ -173,6 +202,11 @@ impl LeaseHandle {
         Err(not_held(&self.key))
     }
 
+    /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
+    pub fn leave_to(&self, heir: WorkerId) {
+        let _ = self.heir.set(heir);
+    }
+
     /// Gives the lease up. `false` when that could not be written: then it expires.
     pub async fn release(&self) -> bool {
         let (reply, answer) = oneshot::channel();
@@ -195,6 +229,11 @@ struct Keeper {
     /// When the last successful write was sent.
     last_sent: Moment,
     failover: Duration,
+    hand_off_timeout: Duration,
+    /// When the lease is given up without the child's last checkpoint, once it is known to be moved.
+    hand_off_ends: Option<Moment>,
+    /// Who gets the lease at its release.
+    heir: Arc<OnceLock<WorkerId>>,
     /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
     /// same condition, at most one of them will be carried out.
     in_doubt: Vec<LeaseUpdate>,
@@ -238,7 +277,8 @@ impl Keeper {
         let stale_at = self.last_sent + self.failover;
         let now = self.ports.clock.now();
         if !self.troubled {
-            return (self.last_sent + self.period()).min(stale_at);
+            let next = (self.last_sent + self.period()).min(stale_at);
+            return self.hand_off_ends.map_or(next, |ends| next.min(ends));
         }
         let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());
         if stale_at > now {
@@ -262,13 +302,54 @@ impl Keeper {
         if self.ports.clock.now() >= self.last_sent + self.failover {
             self.go_stale();
         }
+        if self.hand_off_is_overdue()
+            && let Some(update) = self.lease.hand_off_finished_by(&self.me)
+        {
+            return self.force_hand_off(update).await;
+        }
         match self.write(self.lease.renewal()).await {
-            Attempt::Applied => true,
+            Attempt::Applied => self.is_still_mine(),
             Attempt::Lost(loss) => self.lose(loss),
             Attempt::Failed(error) => {
                 self.trouble(&error);
                 true
             }
+        }
+    }
+
+    fn hand_off_is_overdue(&self) -> bool {
+        self.hand_off_ends
+            .is_some_and(|ends| self.ports.clock.now() >= ends)
+    }
+
+    /// The child takes too long over its last checkpoint: the next owner waits no more.
+    async fn force_hand_off(&mut self, update: LeaseUpdate) -> bool {
+        let next = self.lease.owner.clone();
+        match self.write(update).await {
+            Attempt::Applied => {
+                warn!(lease = %self.lease.key, "the child did not end its work on the lease within {} ms; the lease is handed off without it",
+                    self.hand_off_timeout.as_millis());
+                self.lose(next.map_or(Loss::Changed, Loss::TakenBy))
+            }
+            Attempt::Lost(loss) => self.lose(loss),
+            Attempt::Failed(error) => {
+                self.trouble(&error);
+                true
+            }
+        }
+    }
+
+    /// Looks at the row that the last write answered with; `false` when it turns out not to be ours.
+    fn is_still_mine(&mut self) -> bool {
+        match (&self.lease.owner, &self.lease.checkpoint_owner) {
+            (_, None) => true,
+            (Some(next), Some(old)) if *old == self.me && *next != self.me => true,
+            // Both are me, or a stranger processes it: no worker writes such a row (`leases.md` B.2).
+            (_, Some(old)) if *old != self.me => {
+                let loss = Loss::TakenBy(old.clone());
+                self.lose(loss)
+            }
+            _ => self.lose(Loss::Changed),
         }
     }
 
@@ -331,7 +412,7 @@ impl Keeper {
                 return (Ok(()), true);
             }
             match self.write(self.lease.checkpointed(to.clone())).await {
-                Attempt::Applied => return (Ok(()), true),
+                Attempt::Applied => return (Ok(()), self.is_still_mine()),
                 Attempt::Lost(loss) => {
                     let error = CheckpointError::new(
                         CheckpointErrorName::Shutdown,
@@ -360,9 +441,17 @@ impl Keeper {
     async fn release(&mut self) -> bool {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
-            match self.write(self.lease.released(&self.me)).await {
+            let Some(update) = self.giving_up() else {
+                return false;
+            };
+            match self.write(update).await {
                 Attempt::Applied => {
-                    debug!(lease = %self.lease.key, "lease released");
+                    match &self.lease.owner {
+                        Some(next) => {
+                            info!(lease = %self.lease.key, "lease handed to worker {next}");
+                        }
+                        None => debug!(lease = %self.lease.key, "lease released"),
+                    }
                     return true;
                 }
                 Attempt::Lost(loss) => {
@@ -375,6 +464,16 @@ impl Keeper {
             }
         }
         false
+    }
+
+    /// Ends a hand-off, else passes the lease to its heir, else leaves it to nobody.
+    fn giving_up(&self) -> Option<LeaseUpdate> {
+        match self.heir.get() {
+            Some(heir) if !self.lease.in_hand_off() && *heir != self.me => {
+                Some(self.lease.assigned_if_silent_to(heir))
+            }
+            _ => self.lease.given_up_by(&self.me),
+        }
     }
 
     /// One conditional write, resolved as far as it can be within the limit of a call and a read.
@@ -404,9 +503,24 @@ impl Keeper {
             info!(lease = %self.lease.key, "the lease is renewed again");
             self.troubled = false;
         }
-        self.publish.send_replace(LeaseState::Held {
-            until: sent + self.failover,
-        });
+        let until = sent + self.failover;
+        let state = match self.handing_off_to() {
+            Some(to) => {
+                if self.hand_off_ends.is_none() {
+                    info!(lease = %self.lease.key, "the leader moves the lease to worker {to}");
+                    self.hand_off_ends = Some(self.ports.clock.now() + self.hand_off_timeout);
+                }
+                LeaseState::HandingOff { until, to }
+            }
+            None => LeaseState::Held { until },
+        };
+        self.publish.send_replace(state);
+    }
+
+    fn handing_off_to(&self) -> Option<WorkerId> {
+        let next = self.lease.owner.as_ref()?;
+        (self.lease.checkpoint_owner.as_ref() == Some(&self.me) && *next != self.me)
+            .then(|| next.clone())
     }
 
     /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
@@ -436,7 +550,14 @@ impl Keeper {
                 "an earlier write arrived late; trying again".to_owned(),
             ));
         }
-        Attempt::Lost(match &row.owner {
+        if row.counter == self.lease.counter && row.actual_owner() == Some(&self.me) {
+            // A hand-off began just now, which leaves the counter alone.
+            self.lease = row;
+            return Attempt::Failed(StoreError::Unavailable(
+                "the leader moves the lease; trying again".to_owned(),
+            ));
+        }
+        Attempt::Lost(match row.actual_owner() {
             Some(owner) if *owner == self.me => Loss::SameWorkerId,
             Some(owner) => Loss::TakenBy(owner.clone()),
             None => Loss::Changed,
@@ -457,7 +578,10 @@ impl Keeper {
             }
         };
         match row {
-            Some(row) if row.counter == self.lease.counter && row.owner == self.lease.owner => {
+            Some(row)
+                if row.counter == self.lease.counter
+                    && row.actual_owner() == self.lease.actual_owner() =>
+            {
                 // Not written, or not yet: it may still arrive, so it stays in doubt.
                 self.doubt(update);
                 Attempt::Failed(StoreError::Unavailable(why))

@@ -12,7 +12,7 @@ use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::time::Moment;
 use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::Message;
-use crate::worker::keeper::Loss;
+use crate::worker::keeper::{LeaseState, Loss};
 
 /// Java's interval between questions about a finished shard (`leases.md` E.6).
 const ASK_SERVICE_EVERY: Duration = Duration::from_secs(300);
@@ -40,7 +40,8 @@ impl Coordinator {
                 if let Some(held) = self.held.get_mut(key) {
                     held.consumer = None;
                     held.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
-                    if self.stopping > StopRequest::Run
+                    let moves = matches!(held.handle.state(), LeaseState::HandingOff { .. });
+                    if (moves || self.stopping > StopRequest::Run)
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);

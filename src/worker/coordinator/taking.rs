@@ -14,7 +14,7 @@ use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::Written;
 use crate::worker::consumer::ShardConsumer;
-use crate::worker::keeper::{LeaseHandle, LeaseState};
+use crate::worker::keeper::{KeeperSettings, LeaseHandle, LeaseState};
 
 pub(super) fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
     format!(
@@ -179,7 +179,7 @@ impl Coordinator {
         };
         info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{how}");
         let handle = self.keep(&lease, sent);
-        self.watch_for_loss(&handle);
+        self.watch(&handle, false);
         if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
             *known = lease.clone();
         }
@@ -211,7 +211,10 @@ impl Coordinator {
             self.me.clone(),
             lease.clone(),
             sent,
-            self.settings.failover,
+            KeeperSettings {
+                failover: self.settings.failover,
+                hand_off_timeout: self.settings.hand_off_timeout,
+            },
         )
     }
 
@@ -229,18 +232,39 @@ impl Coordinator {
         });
     }
 
-    pub(super) fn watch_for_loss(&mut self, handle: &LeaseHandle) {
+    /// Hears from the keeper that the lease is lost, or that the leader moves it.
+    pub(super) fn watch(&mut self, handle: &LeaseHandle, mut hand_off_known: bool) {
         let (key, mut state) = (handle.key().clone(), handle.watch());
         self.beside.spawn(async move {
-            let last = state
-                .wait_for(|state| matches!(state, LeaseState::Lost(_) | LeaseState::Released))
+            let word = state
+                .wait_for(|state| match state {
+                    LeaseState::Lost(_) | LeaseState::Released => true,
+                    LeaseState::HandingOff { .. } => !std::mem::replace(&mut hand_off_known, true),
+                    LeaseState::Held { .. } | LeaseState::Stale => false,
+                })
                 .await
                 .map(|state| state.clone());
-            match last {
+            match word {
                 Ok(LeaseState::Lost(loss)) => Done::Lost(key, loss),
+                Ok(LeaseState::HandingOff { .. }) => Done::HandingOff(key),
                 // Released by its consumer, or dropped: whoever did it knows.
                 _ => Done::Nothing,
             }
         });
+    }
+
+    /// A lease that the leader moves is given up by its consumer; one without a consumer at once
+    /// (I.34).
+    pub(super) fn on_handing_off(&mut self, key: &LeaseKey) {
+        let Some(held) = self.held.get(key) else {
+            return;
+        };
+        let handle = held.handle.clone();
+        if held.consumer.is_some() {
+            self.watch(&handle, true);
+        } else {
+            self.held.remove(key);
+            self.release(handle);
+        }
     }
 }

@@ -15,6 +15,8 @@ use crate::worker::keeper::KeeperPorts;
 pub struct LeaseSettings {
     /// `failoverTimeMillis`.
     pub failover: Duration,
+    /// `gracefulLeaseHandoffTimeoutMillis`.
+    pub hand_off_timeout: Duration,
     /// `maxLeasesForWorker`, `maxLeasesToStealAtOneTime`, `enablePriorityLeaseAssignment`.
     pub limits: Limits,
     /// Where shards without checkpoint start.
