@@ -15,6 +15,7 @@ use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::core::time::Moment;
+use crate::core::worker_stats::WorkerMetricStats;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -128,8 +129,10 @@ pub struct UnreadableRow {
 pub struct TableScan {
     /// The leases.
     pub leases: Vec<Lease>,
-    /// Items of the 3.x coordination.
+    /// Items of the 3.x coordination, whatever they are.
     pub foreign: Vec<ForeignItem>,
+    /// Those of them that are workers' metrics.
+    pub metrics: Vec<WorkerMetricStats>,
     /// Rows to report; they never stop the handling of others.
     pub unreadable: Vec<UnreadableRow>,
     /// Estimated size of what was read, bytes; what a scan costs.
@@ -186,6 +189,34 @@ pub trait LeaseStore: Send + Sync {
 
     /// Deletes a finished lease if it is still what was looked at; `false` when it is not.
     async fn delete(&self, deletion: &LeaseDeletion) -> Result<bool, StoreError>;
+}
+
+// -------------------------------------------------------------------------------- items beside the leases
+
+/// Where an item of the 3.x coordination lives (`leases.md` A.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetadataPlace {
+    /// In the lease table, as since KCL 3.5.
+    LeaseTable,
+    /// In a table of its own, as in KCL 3.0 to 3.4.
+    LegacyTable,
+}
+
+/// The metrics items of the workers. Those in the lease table are read with its scan.
+#[async_trait]
+pub trait WorkerMetricsStore: Send + Sync {
+    /// Writes the item; attributes that other versions keep in it stay.
+    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError>;
+
+    /// Deletes the item if it was not written since `stats` was; `false` when it was.
+    async fn delete(
+        &self,
+        place: MetadataPlace,
+        stats: &WorkerMetricStats,
+    ) -> Result<bool, StoreError>;
+
+    /// The items of the separate table; none when it does not exist.
+    async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError>;
 }
 
 // ---------------------------------------------------------------------------------------------- stream

@@ -18,9 +18,13 @@ use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
 use crate::aws::table::{LeaseTable, dynamodb};
+use crate::aws::worker_metrics;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
-use crate::ports::{Clock, Created, LeaseStore, OwnerIndex, StoreError, TableScan, Written};
+use crate::ports::{
+    Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
+    Written,
+};
 
 pub use crate::aws::table::TableSettings;
 
@@ -101,7 +105,10 @@ impl LeaseStore for DynamoDbLeaseStore {
                 scan.bytes += size_of(&item);
                 match item::read(&item) {
                     Row::Lease(lease) => scan.leases.push(*lease),
-                    Row::Foreign(foreign) => scan.foreign.push(foreign),
+                    Row::Foreign(foreign) => {
+                        sort_in(&mut scan, &item, &foreign);
+                        scan.foreign.push(foreign);
+                    }
                     Row::Unreadable(row) => scan.unreadable.push(row),
                 }
             }
@@ -239,6 +246,24 @@ impl LeaseStore for DynamoDbLeaseStore {
             )),
         }
     }
+}
+
+/// Reads an item of the 3.x coordination; one that cannot be read is told and left alone.
+fn sort_in(scan: &mut TableScan, item: &Item, foreign: &ForeignItem) {
+    let reason = match foreign.kind.as_str() {
+        worker_metrics::ENTITY_TYPE => match worker_metrics::read(item, attribute::KEY) {
+            Ok(stats) => {
+                scan.metrics.push(stats);
+                return;
+            }
+            Err(reason) => reason,
+        },
+        _ => return,
+    };
+    scan.unreadable.push(UnreadableRow {
+        key: foreign.key.clone(),
+        reason,
+    });
 }
 
 fn key_item(key: &LeaseKey) -> Item {

@@ -95,7 +95,10 @@ async fn an_old_table_gets_it_once_with_the_tables_capacity() {
     assert_eq!(service.operations(), ["DescribeTable"]);
 
     let cases = [
-        (json!({"BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"}}), None),
+        (
+            json!({"BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"}}),
+            None,
+        ),
         (
             json!({"ProvisionedThroughput": {"ReadCapacityUnits": 7, "WriteCapacityUnits": 3}}),
             Some(json!({"ReadCapacityUnits": 7, "WriteCapacityUnits": 3})),
@@ -141,16 +144,26 @@ async fn an_old_table_gets_it_once_with_the_tables_capacity() {
 async fn a_busy_table_is_asked_again_later_and_a_refusal_is_told() {
     type Wanted = fn(&StoreError) -> bool;
     let cases: [(&str, Wanted); 3] = [
-        ("ResourceInUseException", |e| matches!(e, StoreError::Unavailable(_))),
-        ("LimitExceededException", |e| matches!(e, StoreError::Throttled(_))),
-        ("AccessDeniedException", |e| matches!(e, StoreError::Denied(_))),
+        ("ResourceInUseException", |e| {
+            matches!(e, StoreError::Unavailable(_))
+        }),
+        ("LimitExceededException", |e| {
+            matches!(e, StoreError::Throttled(_))
+        }),
+        ("AccessDeniedException", |e| {
+            matches!(e, StoreError::Denied(_))
+        }),
     ];
     for (code, wanted) in cases {
         let service = FakeService::script(vec![
             Reply::ok(described(None)),
             Reply::error(400, code, "no"),
         ]);
-        let error = table(&service).await.create_owner_index().await.unwrap_err();
+        let error = table(&service)
+            .await
+            .create_owner_index()
+            .await
+            .unwrap_err();
         assert!(wanted(&error), "{code}: {error:?}");
     }
 }

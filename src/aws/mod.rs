@@ -11,6 +11,7 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
+//! | [`metadata`], [`worker_metrics`] | items of the 3.x coordination |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -25,7 +26,9 @@ pub mod http;
 pub mod index;
 pub mod item;
 pub mod kinesis;
+pub mod metadata;
 pub mod table;
+pub mod worker_metrics;
 
 #[cfg(test)]
 pub(crate) mod testing;

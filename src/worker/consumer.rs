@@ -162,7 +162,9 @@ impl ShardConsumer {
     /// process that was stopped for a while wakes up with an old answer.
     fn is_fresh(&self) -> bool {
         match &*self.lease_state.borrow() {
-            LeaseState::Held { until } | LeaseState::HandingOff { until, .. } => self.ports.fetcher.clock.now() < *until,
+            LeaseState::Held { until } | LeaseState::HandingOff { until, .. } => {
+                self.ports.fetcher.clock.now() < *until
+            }
             LeaseState::Stale | LeaseState::Lost(_) | LeaseState::Released => false,
         }
     }

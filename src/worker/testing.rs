@@ -84,7 +84,9 @@ impl LeaseStore for MemoryStore {
     async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
         self.pass().await;
         let rows = self.rows();
-        let of_owner = rows.values().filter(|row| row.owner.as_ref() == Some(owner));
+        let of_owner = rows
+            .values()
+            .filter(|row| row.owner.as_ref() == Some(owner));
         Ok(of_owner.map(|row| row.key.clone()).collect())
     }
 

@@ -326,9 +326,7 @@ async fn an_answer_lost_during_a_hand_off_loses_nothing() {
 async fn a_lease_that_the_leader_moved_at_once_is_lost() {
     let bench = Bench::new();
     bench.store.edit("s", |row| {
-        *row = row
-            .assigned_to(&WorkerId::new("next"))
-            .applied_to(row);
+        *row = row.assigned_to(&WorkerId::new("next")).applied_to(row);
     });
     bench.pass(F / 2).await;
     assert_eq!(
