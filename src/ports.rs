@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect, EncodedBatch};
 
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
+use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
@@ -131,6 +132,8 @@ pub struct TableScan {
     pub leases: Vec<Lease>,
     /// Items of the 3.x coordination, whatever they are.
     pub foreign: Vec<ForeignItem>,
+    /// The leader's row, if it is here.
+    pub leader: Option<LockItem>,
     /// Those of them that are workers' metrics.
     pub metrics: Vec<WorkerMetricStats>,
     /// Rows to report; they never stop the handling of others.
@@ -200,6 +203,21 @@ pub enum MetadataPlace {
     LeaseTable,
     /// In a table of its own, as in KCL 3.0 to 3.4.
     LegacyTable,
+}
+
+/// The items by which a fleet coordinates itself.
+#[async_trait]
+pub trait CoordinatorStore: Send + Sync {
+    /// The leader's row, strongly consistent.
+    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError>;
+
+    /// Carries out one conditional write on the leader's row, tried exactly once. An error means that
+    /// nothing was written.
+    async fn write_leader(
+        &self,
+        place: MetadataPlace,
+        write: &LockWrite,
+    ) -> Result<LockOutcome, StoreError>;
 }
 
 /// The metrics items of the workers. Those in the lease table are read with its scan.

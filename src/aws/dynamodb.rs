@@ -14,12 +14,14 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use crate::aws::clients::twice_after_hiccup;
+use crate::aws::coordinator;
 use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
 use crate::aws::table::{LeaseTable, dynamodb};
 use crate::aws::worker_metrics;
 use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::leader_lock;
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::ports::{
     Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
@@ -258,6 +260,15 @@ fn sort_in(scan: &mut TableScan, item: &Item, foreign: &ForeignItem) {
             }
             Err(reason) => reason,
         },
+        coordinator::LEADER if foreign.key == leader_lock::KEY => {
+            match coordinator::read_leader(item) {
+                Ok(lock) => {
+                    scan.leader = Some(lock);
+                    return;
+                }
+                Err(reason) => reason,
+            }
+        }
         _ => return,
     };
     scan.unreadable.push(UnreadableRow {

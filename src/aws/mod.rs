@@ -11,13 +11,14 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
-//! | [`metadata`], [`worker_metrics`] | items of the 3.x coordination |
+//! | [`metadata`], [`worker_metrics`], [`coordinator`] | items of the 3.x coordination |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
 
 pub mod clients;
+pub mod coordinator;
 pub mod credentials;
 pub mod dynamodb;
 pub mod errors;
