@@ -10,6 +10,7 @@ pub mod expiry;
 pub mod hash_range;
 pub mod ids;
 pub mod leader;
+pub mod leader_lock;
 pub mod lease;
 pub mod sequence;
 pub mod shard_sync;
