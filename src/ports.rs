@@ -237,6 +237,31 @@ pub trait WorkerMetricsStore: Send + Sync {
     async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError>;
 }
 
+/// What the load of this worker can be measured from (`leases.md` C.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadSource {
+    /// A task on ECS.
+    Ecs,
+    /// A container with a CPU limit: control groups of version 2.
+    CgroupV2,
+    /// The same, of version 1.
+    CgroupV1,
+    /// An EC2 instance.
+    Host,
+    /// Nothing: the load is that of the leases.
+    Nothing,
+}
+
+/// Measures how busy this worker's host or container is.
+#[async_trait]
+pub trait LoadProbe: Send + Sync {
+    /// Finds out where the worker runs. May take seconds off AWS.
+    async fn detect(&self) -> LoadSource;
+
+    /// The share of the CPU used since the last sample, 0 to 100; `None` when it could not be had.
+    async fn sample(&self) -> Option<f64>;
+}
+
 // ---------------------------------------------------------------------------------------------- stream
 
 /// What to do about a failed call to the stream.

@@ -100,7 +100,10 @@ async fn outcomes_are_never_guessed() {
     let outcome = store
         .write_leader(MetadataPlace::LeaseTable, &heartbeat)
         .await;
-    assert!(matches!(outcome, Err(StoreError::Throttled(_))), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(StoreError::Throttled(_))),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -140,7 +143,7 @@ async fn in_dynoxide() {
     );
     leases.ensure_table(true).await.unwrap();
     let place = MetadataPlace::LeaseTable;
-    let version = RecordVersion::new;
+    let version = |text: &str| RecordVersion::new(text);
     let mine = |v: &str| LockCondition::Mine(version(v), WorkerId::new("a"));
     let beat = |condition, v: &str| LockWrite {
         condition,

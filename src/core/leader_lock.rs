@@ -440,6 +440,14 @@ impl LeaderLock {
         }
     }
 
+    /// Looks so often from now on while somebody else holds the lock.
+    pub fn look_every(&mut self, pause: Duration, now: Moment) {
+        self.settings.look = pause;
+        if let Standing::Follower { look_at, .. } = &mut self.standing {
+            *look_at = (*look_at).min(now + pause);
+        }
+    }
+
     /// A look failed at `now`: try again a little later.
     pub fn could_not_look(&mut self, now: Moment) {
         let later = now + self.settings.heartbeat / 4;

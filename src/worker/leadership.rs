@@ -230,10 +230,7 @@ impl Runner {
         let now = self.ports.clock.now();
         self.publish.send_if_modified(|view| {
             let was = (view.is_leader(now), view.known_leader().cloned());
-            let is = (
-                self.lock.is_leader(now),
-                self.lock.known_leader().cloned(),
-            );
+            let is = (self.lock.is_leader(now), self.lock.known_leader().cloned());
             *view = self.lock.clone();
             if was == is {
                 return false;

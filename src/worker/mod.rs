@@ -7,6 +7,7 @@
 //! | [`keeper`] | one held lease: renewals, checkpoints, release, on the renewal thread |
 //! | [`leadership`] | the election of the 3.x leader |
 //! | [`consumer`] | one shard: child, fetcher, checkpoints |
+//! | [`reporter`] | this worker's load, for the leader |
 //! | [`family`] | parents and children of a shard |
 //! | [`audit`], [`clean_up`] | holes in the hash space; leases of finished shards |
 
@@ -17,6 +18,7 @@ pub mod coordinator;
 pub mod family;
 pub mod keeper;
 pub mod leadership;
+pub mod reporter;
 pub mod startup;
 
 #[cfg(test)]
