@@ -1,4 +1,5 @@
 //! Who should hold which lease: problem in, plan out.
 
+pub mod heirs;
 pub mod taker;
 pub mod view;
