@@ -18,7 +18,7 @@ mod types;
 
 pub use types::{CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -70,14 +70,15 @@ pub struct Coordinator {
     /// Former leases of this worker id may be resumed without watching them first: the lock proves
     /// that whoever had the id is dead.
     resume_at_once: bool,
-    held: HashMap<LeaseKey, Held>,
+    /// Ordered, as all that is gone through here, so that a simulated fleet can be replayed.
+    held: BTreeMap<LeaseKey, Held>,
     observations: Observations,
     /// Rows that carry our id although we do not hold them, with their counters at the last scan.
-    own_unheld: HashMap<LeaseKey, Counter>,
+    own_unheld: BTreeMap<LeaseKey, Counter>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
     beside: TaskGroup<Done>,
-    taking: HashSet<LeaseKey>,
+    taking: BTreeSet<LeaseKey>,
     scanning: bool,
     scan_wanted: bool,
     next_scan: Moment,
@@ -88,7 +89,7 @@ pub struct Coordinator {
     cleaning: bool,
     /// When the service may be asked again what finished shards became.
     next_ask: Moment,
-    reported: HashSet<String>,
+    reported: BTreeSet<String>,
     status: watch::Sender<Vec<HeldStatus>>,
     stop: watch::Receiver<StopRequest>,
     stopping: StopRequest,
@@ -121,12 +122,12 @@ impl Coordinator {
             settings,
             consumer_settings,
             resume_at_once,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             observations: Observations::default(),
-            own_unheld: HashMap::new(),
+            own_unheld: BTreeMap::new(),
             table: Vec::new(),
             beside: TaskGroup::new(),
-            taking: HashSet::new(),
+            taking: BTreeSet::new(),
             scanning: false,
             scan_wanted: true,
             next_scan: now,
@@ -135,7 +136,7 @@ impl Coordinator {
             auditor: Auditor::new(now, settings.repair_at_start),
             cleaning: false,
             next_ask: now,
-            reported: HashSet::new(),
+            reported: BTreeSet::new(),
             status,
             stop,
             stopping: StopRequest::Run,

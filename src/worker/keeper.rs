@@ -92,6 +92,9 @@ pub struct KeeperPorts {
 pub struct LeaseHandle {
     key: LeaseKey,
     state: watch::Receiver<LeaseState>,
+    /// Beside `state`, so that each channel has one task waiting on it: several on one are woken in
+    /// random order, and a simulated fleet could not be replayed.
+    loss: watch::Receiver<Option<Loss>>,
     commands: mpsc::Sender<Command>,
     _task: Arc<OwnedTask<()>>,
 }
@@ -119,6 +122,7 @@ impl LeaseHandle {
         let (publish, state) = watch::channel(LeaseState::Held {
             until: sent + failover,
         });
+        let (publish_loss, loss) = watch::channel(None);
         let key = lease.key.clone();
         let spawner = ports.spawner.clone();
         let keeper = Keeper {
@@ -131,10 +135,12 @@ impl LeaseHandle {
             troubled: false,
             inbox,
             publish,
+            publish_loss,
         };
         Self {
             key,
             state,
+            loss,
             commands,
             _task: Arc::new(spawner.spawn(keeper.run())),
         }
@@ -152,10 +158,20 @@ impl LeaseHandle {
         self.state.borrow().clone()
     }
 
-    /// A view that can be waited on.
+    /// A view that can be waited on, by one task.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<LeaseState> {
         self.state.clone()
+    }
+
+    /// Completes when the lease is lost, or with `None` when its keeper ended for another reason. To be
+    /// waited on by one task. Holding the future does not hold the lease.
+    pub fn lost(&self) -> impl Future<Output = Option<Loss>> + Send + use<> {
+        let mut loss = self.loss.clone();
+        async move {
+            let lost = loss.wait_for(Option::is_some).await;
+            lost.ok().and_then(|lost| lost.clone())
+        }
     }
 
     /// Stores a checkpoint.
@@ -202,6 +218,7 @@ struct Keeper {
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
     publish: watch::Sender<LeaseState>,
+    publish_loss: watch::Sender<Option<Loss>>,
 }
 
 /// How one attempt to write ended.
@@ -294,7 +311,8 @@ impl Keeper {
 
     fn lose(&mut self, loss: Loss) -> bool {
         info!(lease = %self.lease.key, "lease lost: {loss}");
-        self.publish.send_replace(LeaseState::Lost(loss));
+        self.publish.send_replace(LeaseState::Lost(loss.clone()));
+        self.publish_loss.send_replace(Some(loss));
         // Whoever waits for a reply learns from the closed channel that the lease is not held.
         false
     }

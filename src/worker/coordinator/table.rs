@@ -1,6 +1,6 @@
 //! Looking at the lease table: whole scans, and single leases at the moment they would expire.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ impl Coordinator {
 
     /// Each unreadable row is reported once, and again when it reads differently.
     pub(super) fn report_unreadable(&mut self, scan: &TableScan) {
-        let now: HashSet<String> = scan
+        let now: BTreeSet<String> = scan
             .unreadable
             .iter()
             .map(|row| {

@@ -1,6 +1,6 @@
 //! Deciding which leases to take, and taking them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::{debug, info, warn};
@@ -14,7 +14,7 @@ use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::Written;
 use crate::worker::consumer::ShardConsumer;
-use crate::worker::keeper::{LeaseHandle, LeaseState};
+use crate::worker::keeper::LeaseHandle;
 
 pub(super) fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
     format!(
@@ -27,7 +27,7 @@ impl Coordinator {
     /// Leases that carry this worker's id although it does not hold them were its own before a
     /// restart, or belong to another process with the same id. A counter that moves tells which.
     pub(super) fn check_own_id(&mut self) {
-        let now: HashMap<LeaseKey, Counter> = self
+        let now: BTreeMap<LeaseKey, Counter> = self
             .table
             .iter()
             .filter(|lease| self.is_own_unheld(lease))
@@ -230,16 +230,12 @@ impl Coordinator {
     }
 
     pub(super) fn watch_for_loss(&mut self, handle: &LeaseHandle) {
-        let (key, mut state) = (handle.key().clone(), handle.watch());
+        let (key, lost) = (handle.key().clone(), handle.lost());
         self.beside.spawn(async move {
-            let last = state
-                .wait_for(|state| matches!(state, LeaseState::Lost(_) | LeaseState::Released))
-                .await
-                .map(|state| state.clone());
-            match last {
-                Ok(LeaseState::Lost(loss)) => Done::Lost(key, loss),
+            match lost.await {
+                Some(loss) => Done::Lost(key, loss),
                 // Released by its consumer, or dropped: whoever did it knows.
-                _ => Done::Nothing,
+                None => Done::Nothing,
             }
         });
     }
