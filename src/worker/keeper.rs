@@ -76,6 +76,15 @@ impl std::fmt::Display for Loss {
     }
 }
 
+/// What the coordinator hears of a held lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The leader moves it to another worker.
+    HandingOff,
+    /// It is not ours any more.
+    Lost(Loss),
+}
+
 enum Command {
     Checkpoint {
         to: ExtendedSequenceNumber,
@@ -115,6 +124,9 @@ pub struct KeeperPorts {
 pub struct LeaseHandle {
     key: LeaseKey,
     state: watch::Receiver<LeaseState>,
+    /// Beside `state`, so that each channel has one task waiting on it: several on one are woken in
+    /// random order, and a simulated fleet could not be replayed.
+    news: watch::Receiver<Option<News>>,
     commands: mpsc::Sender<Command>,
     heir: Arc<OnceLock<WorkerId>>,
     _task: Arc<OwnedTask<()>>,
@@ -143,6 +155,7 @@ impl LeaseHandle {
         let (publish, state) = watch::channel(LeaseState::Held {
             until: sent + settings.failover,
         });
+        let (publish_news, news) = watch::channel(None);
         let key = lease.key.clone();
         let spawner = ports.spawner.clone();
         let heir = Arc::new(OnceLock::new());
@@ -159,10 +172,12 @@ impl LeaseHandle {
             troubled: false,
             inbox,
             publish,
+            publish_news,
         };
         Self {
             key,
             state,
+            news,
             commands,
             heir,
             _task: Arc::new(spawner.spawn(keeper.run())),
@@ -181,10 +196,30 @@ impl LeaseHandle {
         self.state.borrow().clone()
     }
 
-    /// A view that can be waited on.
+    /// A view that can be waited on, by one task.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<LeaseState> {
         self.state.clone()
+    }
+
+    /// Completes when the lease is lost, or being handed off unless that is known already; with `None`
+    /// when its keeper ended for another reason. To be waited on by one task. Holding the future does
+    /// not hold the lease.
+    pub fn news(
+        &self,
+        hand_off_known: bool,
+    ) -> impl Future<Output = Option<News>> + Send + use<> {
+        let mut news = self.news.clone();
+        async move {
+            let word = news
+                .wait_for(|word| match word {
+                    Some(News::Lost(_)) => true,
+                    Some(News::HandingOff) => !hand_off_known,
+                    None => false,
+                })
+                .await;
+            word.ok().and_then(|word| word.clone())
+        }
     }
 
     /// Stores a checkpoint.
@@ -241,6 +276,7 @@ struct Keeper {
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
     publish: watch::Sender<LeaseState>,
+    publish_news: watch::Sender<Option<News>>,
 }
 
 /// How one attempt to write ended.
@@ -375,7 +411,8 @@ impl Keeper {
 
     fn lose(&mut self, loss: Loss) -> bool {
         info!(lease = %self.lease.key, "lease lost: {loss}");
-        self.publish.send_replace(LeaseState::Lost(loss));
+        self.publish.send_replace(LeaseState::Lost(loss.clone()));
+        self.publish_news.send_replace(Some(News::Lost(loss)));
         // Whoever waits for a reply learns from the closed channel that the lease is not held.
         false
     }
@@ -509,6 +546,7 @@ impl Keeper {
                 if self.hand_off_ends.is_none() {
                     info!(lease = %self.lease.key, "the leader moves the lease to worker {to}");
                     self.hand_off_ends = Some(self.ports.clock.now() + self.hand_off_timeout);
+                    self.publish_news.send_replace(Some(News::HandingOff));
                 }
                 LeaseState::HandingOff { until, to }
             }

@@ -22,7 +22,7 @@ use crate::core::lease::Lease;
 use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
-use crate::worker::coordinator::taking::How;
+use super::acquiring::How;
 
 /// Up to this size of the table a look costs no more than asking the index: bytes.
 const SMALL_TABLE: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! What becomes of held leases: losses, ends of consumers, the stop; clean-up and audit.
+//! What becomes of held leases: losses, ends of consumers; clean-up and audit.
 
 use std::time::Duration;
 
@@ -66,51 +66,6 @@ impl Coordinator {
                 self.end
                     .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
                 self.request_stop(StopRequest::Graceful);
-            }
-        }
-    }
-
-    pub(super) fn fail(&mut self, message: String) {
-        if self.end.is_none() {
-            error!("{message}");
-        }
-        self.end.get_or_insert(WorkerEnd::Failed(message));
-        self.request_stop(StopRequest::Graceful);
-    }
-
-    pub(super) fn request_stop(&mut self, request: StopRequest) {
-        if request <= self.stopping {
-            return;
-        }
-        let request = if self.grace.children.is_zero() {
-            StopRequest::AtOnce
-        } else {
-            request
-        };
-        self.stopping = request;
-        self.deadline = Some(match request {
-            StopRequest::Run | StopRequest::Graceful => self.now() + self.grace.children,
-            StopRequest::AtOnce => self.now() + self.grace.release,
-        });
-        let message = if request == StopRequest::Graceful {
-            Message::Stop
-        } else {
-            Message::StopNow
-        };
-        let finished: Vec<LeaseKey> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.consumer.is_none())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in finished {
-            if let Some(held) = self.held.remove(&key) {
-                self.release(held.handle);
-            }
-        }
-        for held in self.held.values() {
-            if let Some(consumer) = &held.consumer {
-                consumer.tell(message);
             }
         }
     }

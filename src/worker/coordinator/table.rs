@@ -1,19 +1,17 @@
 //! Looking at the lease table: whole scans, and single leases at the moment they would expire.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
-use crate::core::assignment::view::scan_interval;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::{StoreError, TableScan};
-use crate::worker::startup::refuse_foreign;
 
 /// Whether leases came, went, or changed their owner between two scans.
 fn has_changed(before: &[Lease], now: &[Lease]) -> bool {
@@ -33,6 +31,7 @@ impl Coordinator {
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover.max(Duration::from_secs(2));
         self.beside.spawn(async move {
+            let asked = clock.now();
             let scan = match within(&*clock, limit, store.scan()).await {
                 Ok(result) => result,
                 Err(_elapsed) => Err(StoreError::Unavailable(format!(
@@ -41,11 +40,20 @@ impl Coordinator {
                     limit.as_secs()
                 ))),
             };
-            Done::Scanned(scan, clock.now())
+            Done::Scanned {
+                scan,
+                asked,
+                at: clock.now(),
+            }
         });
     }
 
-    pub(super) fn on_scanned(&mut self, scan: Result<TableScan, StoreError>, at: Moment) {
+    pub(super) fn on_scanned(
+        &mut self,
+        scan: Result<TableScan, StoreError>,
+        asked: Moment,
+        at: Moment,
+    ) {
         self.scanning = false;
         let scan = match scan {
             Ok(scan) => scan,
@@ -58,24 +66,20 @@ impl Coordinator {
                 return;
             }
         };
-        if let Some(newer) = refuse_foreign(self.store().table(), &scan.foreign) {
-            self.fail(newer.to_string());
-            return;
-        }
         self.report_unreadable(&scan);
         self.observations.record_scan(&scan.leases, at);
         if has_changed(&self.table, &scan.leases) {
             self.quiet_since = at;
         }
+        self.table_bytes = scan.bytes;
+        self.take_in_metadata(&scan, asked, at);
         self.table = scan.leases;
+        if !std::mem::replace(&mut self.looked_once, true) {
+            let own = self.table.iter().filter(|lease| self.is_own_unheld(lease));
+            self.former = own.map(|lease| lease.key.clone()).collect();
+        }
         let has_peers = self.has_peers(at);
-        self.next_scan = at
-            + scan_interval(
-                self.settings.failover,
-                // Somebody may just be joining, or still creating leases.
-                has_peers || at.since(self.quiet_since) < self.settings.failover * 2,
-                scan.bytes,
-            );
+        self.plan_next_look(at, has_peers);
         debug!(
             leases = self.table.len(),
             held = self.held.len(),
@@ -91,7 +95,7 @@ impl Coordinator {
 
     /// Each unreadable row is reported once, and again when it reads differently.
     pub(super) fn report_unreadable(&mut self, scan: &TableScan) {
-        let now: HashSet<String> = scan
+        let now: BTreeSet<String> = scan
             .unreadable
             .iter()
             .map(|row| {
@@ -108,7 +112,8 @@ impl Coordinator {
     }
 
     pub(super) fn has_peers(&self, now: Moment) -> bool {
-        self.table.iter().any(|lease| {
+        let reporting = self.is_assigned() && self.active_workers().iter().any(|w| *w != self.me);
+        reporting || self.table.iter().any(|lease| {
             lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
                 && !self
                     .observations
@@ -156,13 +161,7 @@ impl Coordinator {
     ) {
         for (key, row) in looked {
             match row {
-                Ok(Some(row)) => {
-                    self.observations.record(&row, at);
-                    if let Some(known) = self.table.iter_mut().find(|lease| lease.key == key) {
-                        *known = row;
-                    }
-                }
-                Ok(None) => self.table.retain(|lease| lease.key != key),
+                Ok(row) => self.learn(&key, row, at),
                 Err(error) => debug!(lease = %key, "cannot look at a suspicious lease: {error}"),
             }
         }
