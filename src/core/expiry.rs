@@ -53,6 +53,12 @@ impl Observations {
         }
     }
 
+    /// Whether the lease was ever looked at, with whatever counter.
+    #[must_use]
+    pub fn has_seen(&self, key: &LeaseKey) -> bool {
+        self.seen.contains_key(key)
+    }
+
     /// The moment from which on the lease counts as expired if its counter stays what it is;
     /// `None` for a lease that was never observed with this counter.
     #[must_use]
