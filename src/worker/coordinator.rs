@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::core::assignment::watch::Watch;
 use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, WorkerId};
@@ -51,6 +52,7 @@ use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
 use crate::worker::coordinator::acquiring::How;
 use crate::worker::coordinator::assigned::Found;
+use crate::worker::coordinator::leading::{Led, Moved};
 use crate::worker::keeper::{LeaseHandle, Loss};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
@@ -79,6 +81,7 @@ enum Done {
     Index(Result<OwnerIndex, StoreError>),
     Heirs(Option<TableScan>),
     LeaderChanged(watch::Receiver<LeaderLock>),
+    Moved(Moved),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
     HandingOff(LeaseKey),
@@ -116,6 +119,10 @@ pub struct Coordinator {
     expecting_since: Option<Moment>,
     table_bytes: usize,
     looked_once: bool,
+    /// What this worker has seen of the leases; what a leader decides by.
+    watch: Watch,
+    /// While this worker is the leader.
+    led: Option<Led>,
     /// Ordered, as all that is gone through here, so that a simulated fleet can be replayed.
     held: BTreeMap<LeaseKey, Held>,
     observations: Observations,
@@ -178,7 +185,10 @@ impl Coordinator {
             expecting_since: None,
             table_bytes: 0,
             looked_once: false,
+            watch: Watch::default(),
+            led: None,
             me,
+            auditor: Auditor::new(now, settings.repair_at_start),
             settings,
             consumer_settings,
             resume_at_once,
@@ -193,7 +203,6 @@ impl Coordinator {
             next_scan: now,
             next_look: None,
             quiet_since: now,
-            auditor: Auditor::new(now, settings.repair_at_start),
             cleaning: false,
             next_ask: now,
             reported: BTreeSet::new(),
@@ -297,6 +306,7 @@ impl Coordinator {
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
+            Done::Moved(moved) => self.on_moved(moved),
             Done::LeaderChanged(view) => self.on_leader_changed(view),
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),
             Done::Lost(key, loss) => self.on_lost(&key, &loss),

@@ -205,10 +205,7 @@ impl LeaseHandle {
     /// Completes when the lease is lost, or being handed off unless that is known already; with `None`
     /// when its keeper ended for another reason. To be waited on by one task. Holding the future does
     /// not hold the lease.
-    pub fn news(
-        &self,
-        hand_off_known: bool,
-    ) -> impl Future<Output = Option<News>> + Send + use<> {
+    pub fn news(&self, hand_off_known: bool) -> impl Future<Output = Option<News>> + Send + use<> {
         let mut news = self.news.clone();
         async move {
             let word = news

@@ -101,6 +101,11 @@ impl Watch {
         }
     }
 
+    /// Takes in that this worker itself keeps the lease alive.
+    pub fn touch(&mut self, key: &LeaseKey, at: Moment) {
+        self.counters.touch(key, at);
+    }
+
     /// How the lease stands at `now`.
     #[must_use]
     pub fn state(&self, lease: &Lease, now: Moment, failover: Duration) -> LeaseState {

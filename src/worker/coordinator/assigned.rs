@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::acquiring::How;
 use super::{Algorithm, Coordinator, Done};
 use crate::core::assignment::view::{quick_interval, scan_interval};
 use crate::core::ids::{LeaseKey, WorkerId};
@@ -22,7 +23,6 @@ use crate::core::lease::Lease;
 use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
-use super::acquiring::How;
 
 /// Up to this size of the table a look costs no more than asking the index: bytes.
 const SMALL_TABLE: usize = 16 * 1024;
@@ -195,6 +195,7 @@ impl Coordinator {
             return;
         };
         self.observations.record(&row, at);
+        self.watch.record(&row, at, self.hand_off_limit());
         match self.table.iter_mut().find(|lease| lease.key == *key) {
             Some(known) => *known = row,
             None => self.table.push(row),

@@ -8,6 +8,7 @@ use super::taking::same_worker_id;
 use super::{Coordinator, Done, StopRequest, WorkerEnd};
 use crate::core::consumer::Outcome;
 use crate::core::ids::LeaseKey;
+use crate::core::leader::elect;
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::time::Moment;
 use crate::worker::clean_up::CleanUpRound;
@@ -110,14 +111,19 @@ impl Coordinator {
         if self.stopping > StopRequest::Run {
             return;
         }
-        let Some(audit) = self.auditor.due(&self.table, &self.me, has_peers, now) else {
+        let leader = if self.is_assigned() {
+            self.is_leader(now)
+        } else {
+            elect(&self.table).is_none_or(|leader| leader == self.me)
+        };
+        let Some(audit) = self.auditor.due(&self.table, leader, has_peers, now) else {
             return;
         };
         let ports = self.ports.clone();
-        let (leases, settings) = (self.table.clone(), self.settings);
+        let (leases, settings) = (self.table.clone(), self.settings.clone());
         self.beside.spawn(async move {
             let (store, stream) = (&*ports.consumer.store, &*ports.consumer.fetcher.stream);
-            Done::Audited(audit.run(stream, store, &leases, settings).await)
+            Done::Audited(audit.run(stream, store, &leases, &settings).await)
         });
     }
 }

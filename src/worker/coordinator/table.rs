@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
+use crate::core::assignment::watch::LeaseState;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
@@ -63,11 +64,14 @@ impl Coordinator {
                     warn!("{cause}; trying again");
                 }
                 self.next_scan = at + self.settings.failover / 5;
+                self.could_not_lead(at);
                 return;
             }
         };
         self.report_unreadable(&scan);
         self.observations.record_scan(&scan.leases, at);
+        self.watch
+            .record_scan(&scan.leases, at, self.hand_off_limit());
         if has_changed(&self.table, &scan.leases) {
             self.quiet_since = at;
         }
@@ -91,6 +95,12 @@ impl Coordinator {
         self.resume_at_once = false;
         self.start_clean_up();
         self.start_audit(at, has_peers);
+        self.delete_stale_metrics(at);
+    }
+
+    /// What a leader leaves to an old owner before it moves a lease without its help.
+    pub(super) fn hand_off_limit(&self) -> Duration {
+        self.settings.hand_off_timeout + self.settings.failover
     }
 
     /// Each unreadable row is reported once, and again when it reads differently.
@@ -113,12 +123,13 @@ impl Coordinator {
 
     pub(super) fn has_peers(&self, now: Moment) -> bool {
         let reporting = self.is_assigned() && self.active_workers().iter().any(|w| *w != self.me);
-        reporting || self.table.iter().any(|lease| {
-            lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
-                && !self
-                    .observations
-                    .is_expired(lease, now, self.settings.failover)
-        })
+        reporting
+            || self.table.iter().any(|lease| {
+                lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
+                    && !self
+                        .observations
+                        .is_expired(lease, now, self.settings.failover)
+            })
     }
 
     /// Foreign leases whose counter stood still long enough to be suspicious are read one by one at
@@ -128,11 +139,7 @@ impl Coordinator {
         let due: Vec<LeaseKey> = self
             .table
             .iter()
-            .filter(|lease| self.is_foreign(lease))
-            .filter(|lease| {
-                self.observations
-                    .is_expired(lease, now, self.settings.failover)
-            })
+            .filter(|lease| self.is_suspicious(lease, now))
             .map(|lease| lease.key.clone())
             .collect();
         if due.is_empty() {
@@ -173,7 +180,21 @@ impl Coordinator {
             && lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
     }
 
+    /// Whether the lease's owner would count as dead if its row still says the same.
+    fn is_suspicious(&self, lease: &Lease, now: Moment) -> bool {
+        let failover = self.settings.failover;
+        if self.is_assigned() {
+            return !self.held.contains_key(&lease.key)
+                && self.watch.state(lease, now, failover) == LeaseState::Expired;
+        }
+        self.is_foreign(lease) && self.observations.is_expired(lease, now, failover)
+    }
+
     pub(super) fn schedule_look(&mut self, now: Moment) {
+        if self.is_assigned() && !self.watches(now) {
+            self.next_look = None;
+            return;
+        }
         let next = self
             .table
             .iter()

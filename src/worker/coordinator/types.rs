@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::core::assignment::problem::Settings as AssignmentSettings;
 use crate::core::assignment::taker::Limits;
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::sequence::InitialPosition;
-use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
 use crate::ports::MetadataPlace;
+use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
 use crate::worker::reporter::{ReportPorts, ReportSettings};
 
 /// What the configuration says about leases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LeaseSettings {
     /// `failoverTimeMillis`.
     pub failover: Duration,
@@ -32,8 +33,12 @@ pub struct LeaseSettings {
     pub repair_at_start: bool,
     /// `leaseAssignmentIntervalMillis`.
     pub assignment_interval: Duration,
-    /// `isGracefulLeaseHandoffEnabled`.
-    pub hand_off: bool,
+    /// `varianceBalancingFrequency`: load is evened out at each n-th run at the interval.
+    pub balancing_frequency: u32,
+    /// `staleWorkerMetricsEntryCleanupDuration`.
+    pub stale_metrics: Duration,
+    /// How a leader assigns.
+    pub assignment: AssignmentSettings,
     /// The report of this worker's load.
     pub report: ReportSettings,
 }
