@@ -38,8 +38,8 @@ fn put(condition: LockCondition, item: LockItem) -> LockWrite {
 #[tokio::test]
 async fn the_row_is_what_javas_lock_client_writes() {
     let places = [
-        (MetadataPlace::LeaseTable, "app", "leaseKey"),
-        (MetadataPlace::LegacyTable, "app-CoordinatorState", "key"),
+        (Place::LeaseTable, "app", "leaseKey"),
+        (Place::Legacy, "app-CoordinatorState", "key"),
     ];
     for (place, table, key) in places {
         let service = FakeService::script(vec![Reply::ok(json!({}))]);
@@ -90,7 +90,7 @@ async fn outcomes_are_never_guessed() {
         let service = FakeService::script(vec![reply.clone()]);
         let store = store(&service).await;
         let outcome = store
-            .write_leader(MetadataPlace::LeaseTable, &heartbeat)
+            .write_leader(Place::LeaseTable, &heartbeat)
             .await;
         assert_eq!(outcome, wanted, "{reply:?}");
         assert_eq!(service.operations(), ["UpdateItem"], "tried once");
@@ -98,7 +98,7 @@ async fn outcomes_are_never_guessed() {
     let service = FakeService::script(vec![Reply::error(400, "ThrottlingException", "slow")]);
     let store = store(&service).await;
     let outcome = store
-        .write_leader(MetadataPlace::LeaseTable, &heartbeat)
+        .write_leader(Place::LeaseTable, &heartbeat)
         .await;
     assert!(
         matches!(outcome, Err(StoreError::Throttled(_))),
@@ -108,7 +108,7 @@ async fn outcomes_are_never_guessed() {
 
 #[test]
 fn rows_that_are_no_lock_say_why() {
-    let mut item = leader_item(MetadataPlace::LeaseTable, &lock("a", "v"));
+    let mut item = leader_item(Place::LeaseTable, &lock("a", "v"));
     assert_eq!(read_leader(&item), Ok(lock("a", "v")));
     item.insert(RELEASED.to_owned(), text("1"));
     assert!(read_leader(&item).unwrap().released);
@@ -142,7 +142,7 @@ async fn in_dynoxide() {
         Arc::new(QuickClock::default()),
     );
     leases.ensure_table(true).await.unwrap();
-    let place = MetadataPlace::LeaseTable;
+    let place = Place::LeaseTable;
     let version = |text: &str| RecordVersion::new(text);
     let mine = |v: &str| LockCondition::Mine(version(v), WorkerId::new("a"));
     let beat = |condition, v: &str| LockWrite {

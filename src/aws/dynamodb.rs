@@ -18,10 +18,12 @@ use crate::aws::coordinator;
 use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
+use crate::aws::migration;
 use crate::aws::table::{LeaseTable, dynamodb};
 use crate::aws::worker_metrics;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock;
+use crate::core::migration::client_version::ClientVersion;
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::ports::{
     Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
@@ -264,6 +266,15 @@ fn sort_in(scan: &mut TableScan, item: &Item, foreign: &ForeignItem) {
             match coordinator::read_leader(item) {
                 Ok(lock) => {
                     scan.leader = Some(lock);
+                    return;
+                }
+                Err(reason) => reason,
+            }
+        }
+        <ClientVersion as migration::State>::ENTITY_TYPE => {
+            match migration::read::<ClientVersion>(item) {
+                Ok(version) => {
+                    scan.client_version = Some(version);
                     return;
                 }
                 Err(reason) => reason,

@@ -87,7 +87,7 @@ fn a_row_as_kcl_2_writes_it() {
 }
 
 #[test]
-fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
+fn what_is_written_has_exactly_the_attributes_of_kcl_3_5() {
     let new = Lease::new(
         LeaseKey::new("shardId-000000000003"),
         ExtendedSequenceNumber::sentinel(Position::Latest),
@@ -98,6 +98,7 @@ fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
         write(&new),
         item(&[
             ("leaseKey", s("shardId-000000000003")),
+            ("entityType", s("LEASE")),
             ("leaseCounter", n("0")),
             ("checkpoint", s("LATEST")),
             ("checkpointSubSequenceNumber", n("0")),

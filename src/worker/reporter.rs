@@ -17,7 +17,7 @@ use crate::core::worker_stats::{CPU, MetricHistory, WorkerMetricStats};
 use crate::os::tasks::{OwnedTask, TaskGroup};
 use crate::os::time::within;
 use crate::ports::{
-    Clock, Entropy, LoadProbe, LoadSource, MetadataPlace, StoreError, WorkerMetricsStore,
+    Clock, Entropy, LoadProbe, LoadSource, Place, StoreError, WorkerMetricsStore,
 };
 
 /// The longest that one write may take.
@@ -72,7 +72,7 @@ impl Reporter {
         ports: ReportPorts,
         settings: ReportSettings,
         me: WorkerId,
-        place: MetadataPlace,
+        place: Place,
         group: &crate::os::tasks::Spawner,
     ) -> Self {
         let (publish, last) = watch::channel(None);
@@ -124,7 +124,7 @@ struct Runner {
     ports: ReportPorts,
     settings: ReportSettings,
     me: WorkerId,
-    place: MetadataPlace,
+    place: Place,
     inbox: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     publish: watch::Sender<Option<WorkerMetricStats>>,
     history: MetricHistory,

@@ -5,7 +5,7 @@ use tracing::info;
 use super::{Algorithm, Conduct, Coordinator, Done};
 use crate::core::leader_lock::{LeaderLock, LockSettings};
 use crate::core::time::Moment;
-use crate::ports::{MetadataPlace, OwnerIndex, TableScan};
+use crate::ports::{Place, OwnerIndex, TableScan};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
 use tokio::sync::watch;
@@ -112,7 +112,7 @@ impl Coordinator {
             self.members.push(own);
         }
         if let Some(leadership) = &self.leadership
-            && self.conduct.lock_place == MetadataPlace::LeaseTable
+            && self.conduct.lock_place == Place::LeaseTable
         {
             leadership.saw(scan.leader.clone(), asked, at);
         }

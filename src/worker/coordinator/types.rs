@@ -8,7 +8,7 @@ use crate::core::assignment::problem::Settings as AssignmentSettings;
 use crate::core::assignment::taker::Limits;
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::sequence::InitialPosition;
-use crate::ports::MetadataPlace;
+use crate::ports::Place;
 use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
@@ -73,9 +73,9 @@ pub struct Conduct {
     /// Whether it sees to the index of leases by owner.
     pub creates_index: bool,
     /// Where the leader's lock is.
-    pub lock_place: MetadataPlace,
+    pub lock_place: Place,
     /// Where its own metrics go.
-    pub metrics_place: MetadataPlace,
+    pub metrics_place: Place,
 }
 
 impl Conduct {
@@ -84,8 +84,8 @@ impl Conduct {
         algorithm: Algorithm::Taking,
         reports: false,
         creates_index: false,
-        lock_place: MetadataPlace::LeaseTable,
-        metrics_place: MetadataPlace::LeaseTable,
+        lock_place: Place::LeaseTable,
+        metrics_place: Place::LeaseTable,
     };
     /// That of KCL 3.5 in a table of its own.
     pub const V3: Self = Self {
