@@ -12,6 +12,7 @@ pub mod ids;
 pub mod leader;
 pub mod leader_lock;
 pub mod lease;
+pub mod migration;
 pub mod sequence;
 pub mod shard_sync;
 pub mod stream;
