@@ -260,11 +260,7 @@ pub trait WorkerMetricsStore: Send + Sync {
     async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError>;
 
     /// Deletes the item if it was not written since `stats` was; `false` when it was.
-    async fn delete(
-        &self,
-        place: Place,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError>;
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError>;
 
     /// The items of the separate table; none when it does not exist.
     async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError>;

@@ -75,24 +75,23 @@ pub fn read_leader(item: &Item) -> Result<LockItem, String> {
     })
 }
 
+/// The key attribute in expressions: `key` is a reserved word.
+pub(super) const KEY: &str = "#key";
+
 /// Condition and values of a write.
-fn condition(
-    place: Place,
-    condition: &LockCondition,
-) -> (String, HashMap<String, AttributeValue>) {
-    let key = key_name(place);
+fn condition(condition: &LockCondition) -> (String, HashMap<String, AttributeValue>) {
     match condition {
-        LockCondition::Absent => (format!("attribute_not_exists({key})"), HashMap::new()),
+        LockCondition::Absent => (format!("attribute_not_exists({KEY})"), HashMap::new()),
         LockCondition::Released => (
-            format!("attribute_exists({key}) AND {RELEASED} = :released"),
+            format!("attribute_exists({KEY}) AND {RELEASED} = :released"),
             HashMap::from([(":released".to_owned(), text(IS_RELEASED))]),
         ),
         LockCondition::Version(version) => (
-            format!("attribute_exists({key}) AND {VERSION} = :seen"),
+            format!("attribute_exists({KEY}) AND {VERSION} = :seen"),
             HashMap::from([(":seen".to_owned(), text(version.as_str()))]),
         ),
         LockCondition::Mine(version, me) => (
-            format!("attribute_exists({key}) AND {VERSION} = :seen AND {OWNER} = :me"),
+            format!("attribute_exists({KEY}) AND {VERSION} = :seen AND {OWNER} = :me"),
             HashMap::from([
                 (":seen".to_owned(), text(version.as_str())),
                 (":me".to_owned(), text(me.as_str())),
@@ -172,7 +171,7 @@ impl CoordinatorStore for Metadata {
         write: &LockWrite,
     ) -> Result<LockOutcome, StoreError> {
         let table = self.coordinator_table(place);
-        let (condition, mut values) = condition(place, &write.condition);
+        let (condition, mut values) = condition(&write.condition);
         let key = Some(Self::coordinator_key(place, leader_lock::KEY));
         let (operation, cause) = match &write.change {
             LockChange::Put(lock) => {
@@ -182,6 +181,7 @@ impl CoordinatorStore for Metadata {
                     .table_name(table)
                     .set_item(Some(leader_item(place, lock)))
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values((!values.is_empty()).then_some(values))
                     .send()
                     .await;
@@ -200,6 +200,7 @@ impl CoordinatorStore for Metadata {
                     .set_key(key)
                     .update_expression(format!("SET {DURATION} = :duration, {VERSION} = :next"))
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values(Some(values))
                     .send()
                     .await;
@@ -212,6 +213,7 @@ impl CoordinatorStore for Metadata {
                     .table_name(table)
                     .set_key(key)
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values((!values.is_empty()).then_some(values))
                     .send()
                     .await;

@@ -58,7 +58,8 @@ async fn the_row_is_what_javas_lock_client_writes() {
                     "leaseDuration": {"S": "7500"},
                     "recordVersionNumber": {"S": "v1"},
                 },
-                "ConditionExpression": format!("attribute_not_exists({key})"),
+                "ConditionExpression": "attribute_not_exists(#key)",
+                "ExpressionAttributeNames": {"#key": key},
             })
         );
     }
@@ -89,17 +90,13 @@ async fn outcomes_are_never_guessed() {
     for (reply, wanted) in cases {
         let service = FakeService::script(vec![reply.clone()]);
         let store = store(&service).await;
-        let outcome = store
-            .write_leader(Place::LeaseTable, &heartbeat)
-            .await;
+        let outcome = store.write_leader(Place::LeaseTable, &heartbeat).await;
         assert_eq!(outcome, wanted, "{reply:?}");
         assert_eq!(service.operations(), ["UpdateItem"], "tried once");
     }
     let service = FakeService::script(vec![Reply::error(400, "ThrottlingException", "slow")]);
     let store = store(&service).await;
-    let outcome = store
-        .write_leader(Place::LeaseTable, &heartbeat)
-        .await;
+    let outcome = store.write_leader(Place::LeaseTable, &heartbeat).await;
     assert!(
         matches!(outcome, Err(StoreError::Throttled(_))),
         "{outcome:?}"

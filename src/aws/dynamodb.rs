@@ -23,8 +23,8 @@ use crate::aws::table::{LeaseTable, dynamodb};
 use crate::aws::worker_metrics;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock;
-use crate::core::migration::client_version::ClientVersion;
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use crate::core::migration::client_version::ClientVersion;
 use crate::ports::{
     Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
     Written,

@@ -3,13 +3,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem};
 use aws_smithy_types::error::operation::BuildError;
 
 use crate::aws::clients::twice_after_hiccup;
-use crate::aws::coordinator::{CONDITION_FAILED, failure, key_name, text};
+use crate::aws::coordinator::{CONDITION_FAILED, KEY, failure, key_name, text};
 use crate::aws::errors::{self, Cause};
 use crate::aws::item::Item;
 use crate::aws::metadata::{Metadata, whole};
@@ -193,7 +191,8 @@ impl Metadata {
                     .put_item()
                     .table_name(table)
                     .set_item(Some(whole_item(place, &write.item)))
-                    .condition_expression(format!("attribute_not_exists({key})"))
+                    .condition_expression(format!("attribute_not_exists({KEY})"))
+                    .expression_attribute_names(KEY, key)
                     .send()
                     .await;
                 self.settled("PutItem", &subject, failure(result).as_ref())
@@ -218,9 +217,10 @@ impl Metadata {
                     .set_key(Some(Self::coordinator_key(place, S::KEY)))
                     .update_expression(format!("SET {}", clauses.join(", ")))
                     .condition_expression(format!(
-                        "attribute_exists({key}) AND {} = :seen",
+                        "attribute_exists({KEY}) AND {} = :seen",
                         S::ATTRIBUTE
                     ))
+                    .expression_attribute_names(KEY, key)
                     .set_expression_attribute_values(Some(values))
                     .send()
                     .await;
@@ -276,21 +276,14 @@ impl Metadata {
     fn i_lead(&self, me: &WorkerId) -> Result<TransactWriteItem, BuildError> {
         let check = ConditionCheck::builder()
             .table_name(self.coordinator_table(Place::Legacy))
-            .set_key(Some(Self::coordinator_key(
-                Place::Legacy,
-                leader_lock::KEY,
-            )))
+            .set_key(Some(Self::coordinator_key(Place::Legacy, leader_lock::KEY)))
             .condition_expression("ownerName = :me")
             .expression_attribute_values(":me", text(me.as_str()))
             .build()?;
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
-    fn moving(
-        &self,
-        me: &WorkerId,
-        rows: &[Item],
-    ) -> Result<Vec<TransactWriteItem>, BuildError> {
+    fn moving(&self, me: &WorkerId, rows: &[Item]) -> Result<Vec<TransactWriteItem>, BuildError> {
         let mut actions = vec![self.i_lead(me)?];
         for row in rows {
             let mut new = row.clone();

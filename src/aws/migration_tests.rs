@@ -58,14 +58,18 @@ async fn a_first_item_and_its_changes_in_javas_words() {
                 "mts": {"N": "1784000000123"},
                 "h": {"L": [{"M": entry_json("CLIENT_VERSION_INIT", "me")}]},
             },
-            "ConditionExpression": "attribute_not_exists(leaseKey)",
+            "ConditionExpression": "attribute_not_exists(#key)",
+            "ExpressionAttributeNames": {"#key": "leaseKey"},
         })
     );
     let body = &service.seen()[1].body;
-    assert_eq!(body["UpdateExpression"], "SET cv = :cv, h = :h, mb = :mb, mts = :mts");
+    assert_eq!(
+        body["UpdateExpression"],
+        "SET cv = :cv, h = :h, mb = :mb, mts = :mts"
+    );
     assert_eq!(
         body["ConditionExpression"],
-        "attribute_exists(leaseKey) AND cv = :seen"
+        "attribute_exists(#key) AND cv = :seen"
     );
     assert_eq!(
         body["ExpressionAttributeValues"][":h"],

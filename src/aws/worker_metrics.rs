@@ -167,11 +167,7 @@ impl WorkerMetricsStore for Metadata {
         })
     }
 
-    async fn delete(
-        &self,
-        place: Place,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError> {
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
         let table = self.metrics_table(place);
         let delete = self
             .client

@@ -16,9 +16,7 @@ use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::{CPU, MetricHistory, WorkerMetricStats};
 use crate::os::tasks::{OwnedTask, TaskGroup};
 use crate::os::time::within;
-use crate::ports::{
-    Clock, Entropy, LoadProbe, LoadSource, Place, StoreError, WorkerMetricsStore,
-};
+use crate::ports::{Clock, Entropy, LoadProbe, LoadSource, Place, StoreError, WorkerMetricsStore};
 
 /// The longest that one write may take.
 const CALL: Duration = Duration::from_secs(5);

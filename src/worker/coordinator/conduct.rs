@@ -5,7 +5,7 @@ use tracing::info;
 use super::{Algorithm, Conduct, Coordinator, Done};
 use crate::core::leader_lock::{LeaderLock, LockSettings};
 use crate::core::time::Moment;
-use crate::ports::{Place, OwnerIndex, TableScan};
+use crate::ports::{OwnerIndex, Place, TableScan};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
 use tokio::sync::watch;

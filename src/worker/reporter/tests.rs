@@ -31,11 +31,7 @@ impl WorkerMetricsStore for Table {
         }
     }
 
-    async fn delete(
-        &self,
-        _: Place,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError> {
+    async fn delete(&self, _: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
         let mut item = self.item.lock().unwrap();
         let same = item
             .as_ref()
