@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod assignment;
 pub mod checkpoint;
 pub mod consumer;
+pub mod cpu;
 pub mod ema;
 pub mod expiry;
 pub mod handoff;
