@@ -22,7 +22,9 @@ use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
-use crate::worker::coordinator::{Conduct, Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
+use crate::worker::coordinator::{
+    Coordinator, Grace, HeldStatus, Standing, StopRequest, WorkerEnd,
+};
 use crate::worker::startup::{Patience, check_stream, open_table};
 
 /// The same signal again within this time is the first one, delivered twice.
@@ -119,10 +121,9 @@ async fn work(
             &*ports.consumer.fetcher.stream,
             Patience::new(clock, entropy, pause),
         );
-        let conduct = conduct(config);
         let table = open_table(
             &*ports.consumer.store,
-            conduct.creates_index,
+            standing(config).version != crate::core::migration::client_version::ClientVersion::Init,
             Patience::new(clock, entropy, pause),
         );
         tokio::try_join!(stream, table).map_err(|error| error.to_string())
@@ -136,7 +137,7 @@ async fn work(
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
-        conduct(config),
+        standing(config),
         lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
@@ -145,10 +146,10 @@ async fn work(
     supervise(&mut worker, &mut signals, clock, &stop, &held).await
 }
 
-fn conduct(config: &DaemonConfig) -> Conduct {
+fn standing(config: &DaemonConfig) -> Standing {
     match config.coordinator.client_version {
-        crate::config::ClientVersionConfig::V3x => Conduct::V3,
-        _ => Conduct::V2,
+        crate::config::ClientVersionConfig::V3x => Standing::FRESH,
+        _ => Standing::PHASE1,
     }
 }
 

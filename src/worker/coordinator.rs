@@ -14,6 +14,7 @@
 //! | `assigned.rs` | the 3.x algorithm: finding what was assigned |
 //! | `leading.rs` | the 3.x algorithm: assigning, as the leader |
 //! | `conduct.rs` | changing from one to the other |
+//! | `versions.rs` | when to: the migrations of the fleet |
 //! | `acquiring.rs` | getting hold of a lease, and letting go of it |
 //! | `leaving.rs` | stopping |
 //! | `holding.rs` | ends of consumers, losses, duties |
@@ -27,10 +28,13 @@ mod leaving;
 mod table;
 mod taking;
 mod types;
+mod versions;
 
 pub use types::{
     Algorithm, Conduct, CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd,
 };
+pub use versions::Standing;
+pub(crate) use versions::read_version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,6 +57,7 @@ use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
 use crate::worker::coordinator::acquiring::How;
 use crate::worker::coordinator::assigned::Found;
 use crate::worker::coordinator::leading::{Led, Moved};
+use crate::worker::coordinator::versions::{Version, Versions};
 use crate::worker::keeper::{LeaseHandle, Loss};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
@@ -82,6 +87,7 @@ enum Done {
     Heirs(Option<TableScan>),
     LeaderChanged(watch::Receiver<LeaderLock>),
     Moved(Moved),
+    Version(Result<Version, StoreError>),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
     HandingOff(LeaseKey),
@@ -104,6 +110,8 @@ pub struct Coordinator {
     /// Leases that carried this worker's id when it first looked.
     former: BTreeSet<LeaseKey>,
     conduct: Conduct,
+    /// How far the migrations of the fleet are.
+    versions: Versions,
     /// The election of the leader, in the 3.x algorithm.
     leadership: Option<Leadership>,
     /// The report of this worker's load.
@@ -165,16 +173,18 @@ impl Coordinator {
         ports: CoordinatorPorts,
         settings: LeaseSettings,
         consumer_settings: ConsumerSettings,
-        conduct: Conduct,
+        standing: Standing,
         resume_at_once: bool,
         grace: Grace,
         stop: watch::Receiver<StopRequest>,
     ) -> (Self, watch::Receiver<Vec<HeldStatus>>) {
         let (status, view) = watch::channel(Vec::new());
         let now = ports.keeper.clock.now();
+        let versions = Versions::new(standing, now);
         let mut coordinator = Self {
             former: BTreeSet::new(),
-            conduct,
+            conduct: versions.conduct(),
+            versions,
             leadership: None,
             reporter: None,
             members: Vec::new(),
@@ -274,7 +284,12 @@ impl Coordinator {
         } else {
             self.next_scan
         };
-        let others = [self.next_look, self.next_query, self.next_index_check];
+        let others = [
+            self.next_look,
+            self.next_query,
+            self.next_index_check,
+            self.versions.next_wake(),
+        ];
         others.into_iter().flatten().fold(scan, Moment::min)
     }
 
@@ -293,6 +308,7 @@ impl Coordinator {
             self.start_query(now);
         }
         self.start_index_check(now);
+        self.turn_versions(now);
     }
 
     fn on_done(&mut self, done: Done) {
@@ -306,6 +322,7 @@ impl Coordinator {
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
+            Done::Version(result) => self.on_version(result),
             Done::Moved(moved) => self.on_moved(moved),
             Done::LeaderChanged(view) => self.on_leader_changed(view),
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),

@@ -169,13 +169,16 @@ pub fn write_of_entry(
 }
 
 /// Why a fleet is not ready for a leader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// The index over owners is missing or still being built.
+    #[error("the index of leases by owner is not ready")]
     NoIndex,
     /// A lease has no owner.
+    #[error("a lease has no owner")]
     Unowned,
     /// This lease owner has no fresh metrics item: it is older than KCL 3, or dead.
+    #[error("worker {0} owns leases and reports no metrics: it is older than KCL 3, or dead")]
     NoMetrics(WorkerId),
 }
 

@@ -64,18 +64,20 @@ pub(super) async fn write_and_look(
 }
 
 impl Coordinator {
+    /// Takes a lease as the 2.x algorithm does.
+    pub(super) fn take(&mut self, lease: Lease, how: How) {
+        let update = lease.taken_by(&self.me);
+        self.acquire(lease, update, how);
+    }
+
     /// Writes to a lease to get hold of it.
-    pub(super) fn acquire(&mut self, lease: Lease, how: How) {
+    pub(super) fn acquire(&mut self, lease: Lease, update: LeaseUpdate, how: How) {
         if !self.taking.insert(lease.key.clone()) {
             return;
         }
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
-        let (me, limit) = (self.me.clone(), self.settings.failover / 3);
+        let limit = self.settings.failover / 3;
         self.beside.spawn(async move {
-            let update = match how {
-                How::Assigned => lease.renewal(),
-                How::Taken | How::Stolen | How::Resumed => lease.taken_by(&me),
-            };
             let sent = clock.now();
             match write_and_look(&*store, &*clock, limit, &lease, &update).await {
                 Ok(Some(lease)) => Done::Acquired { lease, sent, how },

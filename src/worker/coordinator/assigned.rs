@@ -17,9 +17,10 @@ use tracing::{debug, warn};
 
 use super::acquiring::How;
 use super::{Algorithm, Coordinator, Done};
-use crate::core::assignment::view::{quick_interval, scan_interval};
+use crate::core::assignment::view::{Holding, quick_interval, scan_interval};
+use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
-use crate::core::lease::Lease;
+use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
@@ -73,14 +74,18 @@ impl Coordinator {
     /// Adopts what is assigned to this worker. Leases that carried its id already when it started are
     /// another matter: a former process of the same id may be alive (`resume_own`).
     pub(super) fn discover(&mut self) {
-        let assigned: Vec<Lease> = self
+        let assigned: Vec<(Lease, LeaseUpdate)> = self
             .table
             .iter()
-            .filter(|lease| self.is_own_unheld(lease) && !self.former.contains(&lease.key))
-            .cloned()
+            .filter(|lease| self.holding(lease) == Holding::NotMine)
+            .filter(|lease| !self.former.contains(&lease.key))
+            .filter_map(|lease| match adoption(lease, &self.me) {
+                Adoption::Adopt(update) => Some((lease.clone(), update)),
+                Adoption::Wait { .. } | Adoption::LetGo(_) | Adoption::Ignore => None,
+            })
             .collect();
-        for lease in assigned {
-            self.acquire(lease, How::Assigned);
+        for (lease, update) in assigned {
+            self.acquire(lease, update, How::Assigned);
         }
     }
 

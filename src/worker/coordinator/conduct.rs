@@ -99,12 +99,23 @@ impl Coordinator {
         if conduct.algorithm != self.conduct.algorithm {
             info!("from now on {}", conduct.algorithm.sentence());
         }
+        if conduct.lock_place != self.conduct.lock_place
+            && let Some(leadership) = self.leadership.take()
+        {
+            // The election goes on in the other table.
+            self.releasing += 1;
+            self.beside.spawn(async move {
+                leadership.retire().await;
+                Done::Released
+            });
+        }
         self.conduct = conduct;
         self.take_up_conduct();
     }
 
     /// Takes in what a scan found beside the leases.
     pub(super) fn take_in_metadata(&mut self, scan: &TableScan, asked: Moment, at: Moment) {
+        self.scanned_version(scan);
         self.members = scan.metrics.clone();
         // A scan may be a moment behind, and this worker's first item be missing from it.
         if let Some(own) = self.reporter.as_ref().and_then(Reporter::last) {

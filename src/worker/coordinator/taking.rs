@@ -100,10 +100,10 @@ impl Coordinator {
             debug!(target = plan.target, take = ?taker::keys(&plan.take), steal = ?taker::keys(&plan.steal), "taking leases");
         }
         for lease in plan.take {
-            self.acquire(lease, How::Taken);
+            self.take(lease, How::Taken);
         }
         for lease in plan.steal {
-            self.acquire(lease, How::Stolen);
+            self.take(lease, How::Stolen);
         }
     }
 
@@ -152,7 +152,7 @@ impl Coordinator {
             .cloned()
             .collect();
         for lease in mine {
-            self.acquire(lease, How::Resumed);
+            self.take(lease, How::Resumed);
         }
         self.end_own_hand_offs(now);
     }

@@ -76,24 +76,8 @@ pub struct Conduct {
     pub lock_place: Place,
     /// Where its own metrics go.
     pub metrics_place: Place,
-}
-
-impl Conduct {
-    /// That of KCL 2.x, which writes nothing but leases.
-    pub const V2: Self = Self {
-        algorithm: Algorithm::Taking,
-        reports: false,
-        creates_index: false,
-        lock_place: Place::LeaseTable,
-        metrics_place: Place::LeaseTable,
-    };
-    /// That of KCL 3.5 in a table of its own.
-    pub const V3: Self = Self {
-        algorithm: Algorithm::Assigned,
-        reports: true,
-        creates_index: true,
-        ..Self::V2
-    };
+    /// Whether other workers' metrics may also be in a table of their own.
+    pub legacy_metrics: bool,
 }
 
 /// How long an end may take (`shutdownGraceMillis`).
