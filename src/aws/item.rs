@@ -46,6 +46,8 @@ pub mod attribute {
     pub const END_HASH: &str = "endingHashKey";
     /// N, KB/s, of KCL 3.
     pub const THROUGHPUT: &str = "throughputKBps";
+    /// N, ours: the counter after the last write that a kcl-daemon marked.
+    pub const MARK: &str = "kclDaemonCounter";
     /// S, of KCL 3.5 and later; absent means LEASE.
     pub const ENTITY_TYPE: &str = "entityType";
 }
@@ -163,6 +165,8 @@ fn read_lease(item: &Item) -> Result<Lease, String> {
         children: shards(item, a::CHILDREN)?,
         hash_range: hash_range(item)?,
         throughput_kbps: throughput(item)?,
+        // Whatever else somebody wrote there is no mark.
+        mark: number(item, a::MARK).ok().flatten().map(Counter),
     })
 }
 
@@ -213,6 +217,9 @@ pub fn write(lease: &Lease) -> Item {
     }
     if let Some(kbps) = lease.throughput_kbps {
         put(a::THROUGHPUT, from_decimal(kbps));
+    }
+    if let Some(counter) = lease.mark {
+        put(a::MARK, from_number(counter.0));
     }
     item
 }

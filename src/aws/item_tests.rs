@@ -82,6 +82,7 @@ fn a_row_as_kcl_2_writes_it() {
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
         throughput_kbps: None,
+        mark: None,
     };
     assert_eq!(lease(&row), expected);
 }
@@ -217,6 +218,19 @@ fn rows_of_other_versions_are_read() {
             "a throughput that is none",
             row(&[("throughputKBps", n("-1"))]),
             |l| l.throughput_kbps.is_none(),
+        ),
+        ("our mark", row(&[("kclDaemonCounter", n("12"))]), |l| {
+            l.is_marked()
+        }),
+        (
+            "our mark, left behind",
+            row(&[("kclDaemonCounter", n("11"))]),
+            |l| !l.is_marked(),
+        ),
+        (
+            "no mark of ours",
+            row(&[("kclDaemonCounter", s("12"))]),
+            |l| l.mark.is_none(),
         ),
         (
             "multi-stream key",
@@ -469,6 +483,7 @@ prop_compose! {
         children in ids(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
         throughput in prop::option::of(0_u32..),
+        mark in prop::option::of(any::<u64>()),
     ) -> Lease {
         Lease {
             key: LeaseKey::new(key),
@@ -482,6 +497,7 @@ prop_compose! {
             children,
             hash_range: range.map(|(a, b)| HashRange { start: a.min(b), end: a.max(b) }),
             throughput_kbps: throughput.map(|micros| f64::from(micros) / 1e6),
+            mark: mark.map(Counter),
         }
     }
 }

@@ -8,6 +8,8 @@
 //! | [`pure_fleet`] | when may a fleet that is all ours move on by itself? |
 
 pub mod client_version;
+pub mod fleet;
+pub mod pure_fleet;
 
 pub mod single_table;
 

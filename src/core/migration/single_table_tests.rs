@@ -367,7 +367,8 @@ fn what_a_scan_says_of_the_fleet() {
     };
     type Items<'a> = &'a [(&'a str, i64, bool)];
     // owners, items in the lease table, in the legacy table; supports, reports, legacy silent
-    let cases: &[(&[&str], Items<'_>, Items<'_>, (bool, bool, bool))] = &[
+    type Case<'a> = (&'a [&'a str], Items<'a>, Items<'a>, (bool, bool, bool));
+    let cases: &[Case<'_>] = &[
         (&[], &[], &[], (false, true, true)),
         (&["a"], &[], &[("a", 5, true)], (true, true, false)),
         (&["a"], &[("a", 5, true)], &[], (true, true, true)),
