@@ -22,10 +22,9 @@ use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
-use crate::worker::coordinator::{
-    Coordinator, Grace, HeldStatus, Standing, StopRequest, WorkerEnd,
-};
-use crate::worker::startup::{Patience, check_stream, open_table};
+use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
+use crate::worker::joining::join;
+use crate::worker::startup::{Patience, check_stream};
 
 /// The same signal again within this time is the first one, delivered twice.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
@@ -121,36 +120,33 @@ async fn work(
             &*ports.consumer.fetcher.stream,
             Patience::new(clock, entropy, pause),
         );
-        let table = open_table(
-            &*ports.consumer.store,
-            standing(config).version != crate::core::migration::client_version::ClientVersion::Init,
+        let join_settings = settings::joining(config);
+        let table = join(
+            &ports,
+            me,
+            &join_settings,
             Patience::new(clock, entropy, pause),
         );
-        tokio::try_join!(stream, table).map_err(|error| error.to_string())
+        tokio::try_join!(stream, table)
+            .map(|((), standing)| standing)
+            .map_err(|error| error.to_string())
     };
-    tokio::select! {
-        ready = ready => ready.map(drop)?,
+    let standing = tokio::select! {
+        ready = ready => ready?,
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
-    }
+    };
     let (coordinator, held) = Coordinator::new(
         me.clone(),
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
-        standing(config),
+        standing,
         lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
     );
     worker.spawn(coordinator.run());
     supervise(&mut worker, &mut signals, clock, &stop, &held).await
-}
-
-fn standing(config: &DaemonConfig) -> Standing {
-    match config.coordinator.client_version {
-        crate::config::ClientVersionConfig::V3x => Standing::FRESH,
-        _ => Standing::PHASE1,
-    }
 }
 
 async fn next_stop(signals: &mut Signals) -> StopSignal {

@@ -129,6 +129,7 @@ pub async fn wire(
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: renewals.spawner(),
+                style: Arc::default(),
             },
             coordination: LeadershipPorts {
                 store: Arc::new(coordination),

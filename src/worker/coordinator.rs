@@ -47,6 +47,7 @@ use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::LeaderLock;
 use crate::core::lease::{Counter, Lease};
+use crate::core::migration::pure_fleet::PureFleet;
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
@@ -87,6 +88,8 @@ enum Done {
     Heirs(Option<TableScan>),
     LeaderChanged(watch::Receiver<LeaderLock>),
     Moved(Moved),
+    /// The first metrics item is in the table.
+    Reported,
     Version(Result<Version, StoreError>),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
@@ -112,6 +115,8 @@ pub struct Coordinator {
     conduct: Conduct,
     /// How far the migrations of the fleet are.
     versions: Versions,
+    /// Whether all workers are kcl-daemons.
+    pure_fleet: PureFleet,
     /// The election of the leader, in the 3.x algorithm.
     leadership: Option<Leadership>,
     /// The report of this worker's load.
@@ -185,6 +190,7 @@ impl Coordinator {
             former: BTreeSet::new(),
             conduct: versions.conduct(),
             versions,
+            pure_fleet: PureFleet::default(),
             leadership: None,
             reporter: None,
             members: Vec::new(),
@@ -323,6 +329,7 @@ impl Coordinator {
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
             Done::Version(result) => self.on_version(result),
+            Done::Reported => self.scan_wanted = true,
             Done::Moved(moved) => self.on_moved(moved),
             Done::LeaderChanged(view) => self.on_leader_changed(view),
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),

@@ -13,7 +13,8 @@
 //! through and see it, as do checkpoints. The keeper goes on renewing until the lease is given up, and
 //! gives it up by itself when that takes too long.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +24,7 @@ use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::throughput::Throughput;
 use crate::core::time::Moment;
 use crate::os::tasks::{OwnedTask, Spawner};
 use crate::os::time::within;
@@ -105,6 +107,30 @@ pub struct KeeperSettings {
     pub hand_off_timeout: Duration,
 }
 
+/// What all keepers of a worker write beside what they have to; changes while they work.
+#[derive(Debug, Default)]
+pub struct WriteStyle {
+    reports: AtomicBool,
+}
+
+impl WriteStyle {
+    /// In a fleet whose workers report their load, owners write the throughput of their leases. In any
+    /// other, the daemon leaves its mark, so that its kind can be told from older workers.
+    pub fn set_reports(&self, reports: bool) {
+        self.reports.store(reports, Ordering::Relaxed);
+    }
+
+    /// The write, with the mark if that is the style.
+    #[must_use]
+    pub fn marked(&self, update: LeaseUpdate) -> LeaseUpdate {
+        if self.reports.load(Ordering::Relaxed) {
+            update
+        } else {
+            update.marked()
+        }
+    }
+}
+
 /// What a keeper needs.
 #[derive(Clone)]
 pub struct KeeperPorts {
@@ -116,11 +142,13 @@ pub struct KeeperPorts {
     pub entropy: Arc<dyn Entropy>,
     /// The renewal thread.
     pub spawner: Spawner,
+    /// How leases are written.
+    pub style: Arc<WriteStyle>,
 }
 
 /// A held lease, as its consumer and the coordinator see it. Dropping the last handle stops the keeper
 /// without releasing the lease.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LeaseHandle {
     key: LeaseKey,
     state: watch::Receiver<LeaseState>,
@@ -129,6 +157,8 @@ pub struct LeaseHandle {
     news: watch::Receiver<Option<News>>,
     commands: mpsc::Sender<Command>,
     heir: Arc<OnceLock<WorkerId>>,
+    throughput: Arc<Mutex<Throughput>>,
+    clock: Arc<dyn Clock>,
     _task: Arc<OwnedTask<()>>,
 }
 
@@ -139,6 +169,20 @@ impl std::fmt::Debug for Command {
             Self::Release { .. } => "Release",
         })
     }
+}
+
+impl std::fmt::Debug for LeaseHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeaseHandle")
+            .field("key", &self.key)
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Java renews every F/3 - 25 ms; so do we.
+fn period(failover: Duration) -> Duration {
+    (failover / 3).saturating_sub(Duration::from_millis(25))
 }
 
 impl LeaseHandle {
@@ -159,6 +203,9 @@ impl LeaseHandle {
         let key = lease.key.clone();
         let spawner = ports.spawner.clone();
         let heir = Arc::new(OnceLock::new());
+        let clock = Arc::clone(&ports.clock);
+        let throughput = Throughput::new(period(settings.failover), lease.throughput_kbps);
+        let throughput = Arc::new(Mutex::new(throughput));
         let keeper = Keeper {
             ports,
             me,
@@ -168,6 +215,8 @@ impl LeaseHandle {
             hand_off_timeout: settings.hand_off_timeout,
             hand_off_ends: None,
             heir: Arc::clone(&heir),
+            throughput: Arc::clone(&throughput),
+            next_measure: sent,
             in_doubt: Vec::new(),
             troubled: false,
             inbox,
@@ -180,6 +229,8 @@ impl LeaseHandle {
             news,
             commands,
             heir,
+            throughput,
+            clock,
             _task: Arc::new(spawner.spawn(keeper.run())),
         }
     }
@@ -234,6 +285,13 @@ impl LeaseHandle {
         Err(not_held(&self.key))
     }
 
+    /// Data of records was handed to the child.
+    pub fn delivered(&self, bytes: usize) {
+        let now = self.clock.now();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        lock(&self.throughput).add(bytes, now);
+    }
+
     /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
     pub fn leave_to(&self, heir: WorkerId) {
         let _ = self.heir.set(heir);
@@ -245,6 +303,11 @@ impl LeaseHandle {
         let sent = self.commands.send(Command::Release { reply }).await;
         sent.is_ok() && answer.await.unwrap_or(false)
     }
+}
+
+/// Nobody panics while holding it; if somebody did, its figures are still good enough.
+fn lock(throughput: &Mutex<Throughput>) -> MutexGuard<'_, Throughput> {
+    throughput.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_held(key: &LeaseKey) -> CheckpointError {
@@ -266,6 +329,9 @@ struct Keeper {
     hand_off_ends: Option<Moment>,
     /// Who gets the lease at its release.
     heir: Arc<OnceLock<WorkerId>>,
+    throughput: Arc<Mutex<Throughput>>,
+    /// When the throughput is measured again: once in a renewal period, whatever is written then.
+    next_measure: Moment,
     /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
     /// same condition, at most one of them will be carried out.
     in_doubt: Vec<LeaseUpdate>,
@@ -321,9 +387,23 @@ impl Keeper {
         }
     }
 
-    /// Java renews every F/3 - 25 ms; so do we.
     fn period(&self) -> Duration {
-        (self.failover / 3).saturating_sub(Duration::from_millis(25))
+        period(self.failover)
+    }
+
+    /// An owner's write with what belongs to it beside its purpose.
+    fn in_style(&mut self, update: LeaseUpdate) -> LeaseUpdate {
+        let style = &self.ports.style;
+        if !style.reports.load(Ordering::Relaxed) {
+            return update.marked();
+        }
+        let now = self.ports.clock.now();
+        if now < self.next_measure {
+            return update;
+        }
+        self.next_measure = now + self.period();
+        let kbps = lock(&self.throughput).measure(now);
+        update.with_throughput(kbps)
     }
 
     /// The longest that one call may take (I.8): less than a third of the failover time.
@@ -340,7 +420,8 @@ impl Keeper {
         {
             return self.force_hand_off(update).await;
         }
-        match self.write(self.lease.renewal()).await {
+        let renewal = self.in_style(self.lease.renewal());
+        match self.write(renewal).await {
             Attempt::Applied => self.is_still_mine(),
             Attempt::Lost(loss) => self.lose(loss),
             Attempt::Failed(error) => {
@@ -445,7 +526,8 @@ impl Keeper {
             if to < self.lease.checkpoint {
                 return (Ok(()), true);
             }
-            match self.write(self.lease.checkpointed(to.clone())).await {
+            let update = self.in_style(self.lease.checkpointed(to.clone()));
+            match self.write(update).await {
                 Attempt::Applied => return (Ok(()), self.is_still_mine()),
                 Attempt::Lost(loss) => {
                     let error = CheckpointError::new(
@@ -478,6 +560,7 @@ impl Keeper {
             let Some(update) = self.giving_up() else {
                 return false;
             };
+            let update = self.ports.style.marked(update);
             match self.write(update).await {
                 Attempt::Applied => {
                     match &self.lease.owner {

@@ -2,7 +2,8 @@
 //!
 //! | module | what it drives |
 //! |---|---|
-//! | [`startup`] | the table, whose fleet it is, the first leases |
+//! | [`startup`] | the stream, the first leases |
+//! | [`joining`] | the table, whose fleet it is |
 //! | [`coordinator`] | looks at the table, takes leases, ends everything in order |
 //! | [`keeper`] | one held lease: renewals, checkpoints, release, on the renewal thread |
 //! | [`leadership`] | the election of the 3.x leader |
@@ -16,6 +17,7 @@ pub mod clean_up;
 pub mod consumer;
 pub mod coordinator;
 pub mod family;
+pub mod joining;
 pub mod keeper;
 pub mod leadership;
 pub mod reporter;

@@ -56,6 +56,7 @@ pub struct ReportPorts {
 #[derive(Debug)]
 pub struct Reporter {
     last: watch::Receiver<Option<WorkerMetricStats>>,
+    first: watch::Receiver<bool>,
     retire: mpsc::UnboundedSender<oneshot::Sender<()>>,
     _task: OwnedTask<()>,
 }
@@ -74,6 +75,7 @@ impl Reporter {
         group: &crate::os::tasks::Spawner,
     ) -> Self {
         let (publish, last) = watch::channel(None);
+        let (publish_first, first) = watch::channel(false);
         let (retire, inbox) = mpsc::unbounded_channel();
         let runner = Runner {
             next_report: ports.clock.now(),
@@ -89,9 +91,11 @@ impl Reporter {
             place,
             inbox,
             publish,
+            publish_first,
         };
         Self {
             last,
+            first,
             retire,
             _task: group.spawn(runner.run()),
         }
@@ -101,6 +105,14 @@ impl Reporter {
     #[must_use]
     pub fn last(&self) -> Option<WorkerMetricStats> {
         self.last.borrow().clone()
+    }
+
+    /// Completes when the first item is written, or this is dropped.
+    pub fn first(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut last = self.first.clone();
+        async move {
+            let _ = last.wait_for(|written| *written).await;
+        }
     }
 
     /// Deletes the item and reports no more; waits until that is done, or has failed.
@@ -125,6 +137,7 @@ struct Runner {
     place: Place,
     inbox: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     publish: watch::Sender<Option<WorkerMetricStats>>,
+    publish_first: watch::Sender<bool>,
     history: MetricHistory,
     source: Option<LoadSource>,
     measuring: TaskGroup<Measured>,
@@ -226,6 +239,7 @@ impl Runner {
             Ok(()) => {
                 self.in_table = vec![item.clone()];
                 self.publish.send_replace(Some(item));
+                self.publish_first.send_replace(true);
                 self.pause = FIRST_PAUSE;
                 self.next_report = started + self.settings.report_every;
             }

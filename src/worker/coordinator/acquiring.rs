@@ -77,6 +77,7 @@ impl Coordinator {
         }
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover / 3;
+        let update = self.ports.keeper.style.marked(update);
         self.beside.spawn(async move {
             let sent = clock.now();
             match write_and_look(&*store, &*clock, limit, &lease, &update).await {

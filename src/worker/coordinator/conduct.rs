@@ -15,6 +15,7 @@ impl Coordinator {
     pub(super) fn take_up_conduct(&mut self) {
         let now = self.now();
         let conduct = self.conduct;
+        self.ports.keeper.style.set_reports(conduct.reports);
         if !conduct.reports
             && let Some(reporter) = self.reporter.take()
         {
@@ -25,13 +26,19 @@ impl Coordinator {
             });
         }
         if conduct.reports && self.reporter.is_none() {
-            self.reporter = Some(Reporter::start(
+            let reporter = Reporter::start(
                 self.ports.report.clone(),
                 self.settings.report,
                 self.me.clone(),
                 conduct.metrics_place,
                 &self.ports.coordination.spawner,
-            ));
+            );
+            let first = reporter.first();
+            self.beside.spawn(async move {
+                first.await;
+                Done::Reported
+            });
+            self.reporter = Some(reporter);
         }
         let leads = conduct.algorithm == Algorithm::Assigned;
         if !leads && let Some(leadership) = self.leadership.take() {

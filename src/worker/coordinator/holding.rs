@@ -111,6 +111,15 @@ impl Coordinator {
         if self.stopping > StopRequest::Run {
             return;
         }
+        // In an empty table the sign of the 3.x mode comes before the first lease: whoever starts beside
+        // this worker must not find leases alone and take them for those of an older fleet.
+        let told = self
+            .reporter
+            .as_ref()
+            .is_none_or(|reporter| reporter.last().is_some());
+        if self.table.is_empty() && !told {
+            return;
+        }
         let leader = if self.is_assigned() {
             self.is_leader(now)
         } else {

@@ -77,6 +77,7 @@ impl Coordinator {
         }
         self.table_bytes = scan.bytes;
         self.take_in_metadata(&scan, asked, at);
+        self.watch_purity(&scan, at);
         self.table = scan.leases;
         if !std::mem::replace(&mut self.looked_once, true) {
             let own = self.table.iter().filter(|lease| self.is_own_unheld(lease));

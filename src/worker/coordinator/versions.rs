@@ -14,6 +14,7 @@ use crate::core::leader::elect;
 use crate::core::migration::client_version::{
     self, ClientVersion, Configured, Stabilizer, entry, flip, readiness, write_of_entry,
 };
+use crate::core::migration::pure_fleet::set_going;
 use crate::core::migration::single_table::{Place, Routing, TableStatus, routing};
 use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::core::time::{Moment, WallTime};
@@ -268,6 +269,30 @@ impl Coordinator {
         }
     }
 
+    /// A fleet of kcl-daemons alone, with the 2.x algorithm, sets going towards a leader when it is sure
+    /// of itself.
+    pub(super) fn watch_purity(&mut self, scan: &TableScan, at: Moment) {
+        let standing = self.versions.standing;
+        if standing.version != ClientVersion::Init || !standing.auto || self.versions.busy {
+            return;
+        }
+        let others = !scan.foreign.is_empty() || standing.tables_at_start != TableStatus::Complete;
+        let failover = self.settings.failover;
+        if let Err(why) = self
+            .pure_fleet
+            .record_scan(&scan.leases, others, at, failover)
+        {
+            debug!(?why, "the fleet keeps the algorithm of KCL 2.x");
+            return;
+        }
+        let leads = elect(&scan.leases).is_some_and(|leader| leader == self.me);
+        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        if leads && let Some(write) = set_going(&self.me, wall) {
+            info!("all workers are kcl-daemons: getting ready for a leader");
+            self.write_version(write);
+        }
+    }
+
     /// Takes in the item when a scan finds it in the table where it counts.
     pub(super) fn scanned_version(&mut self, scan: &TableScan) {
         if !self
@@ -295,7 +320,9 @@ impl Coordinator {
         // Before the first item is there, a worker goes by what it expects to be written.
         let expected = self.versions.enter_at.is_some();
         let next = entry(Some(to), self.versions.standing.configured);
-        if from.may_become(to) || (expected && next == to) {
+        // Who found by itself that nothing was decided follows when it is.
+        let decided = from == ClientVersion::Init && self.versions.standing.auto;
+        if from.may_become(to) || ((expected || decided) && next == to) {
             info!(
                 "{} says {} now (written by {by}), after {}",
                 client_version::KEY,

@@ -22,6 +22,7 @@ impl Bench {
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::from_seed(1)),
             spawner: Spawner::current().unwrap(),
+            style: Arc::default(),
         };
         let settings = KeeperSettings {
             failover: F,
