@@ -23,9 +23,10 @@ use crate::os::entropy::SystemEntropy;
 use crate::os::environment::Environment;
 use crate::os::process::Launcher;
 use crate::os::tasks::{RuntimeThread, TaskGroup};
-use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::ports::{Clock, CoordinatorStore, Entropy, LeaseStore, Stream, WorkerMetricsStore};
 use crate::worker::consumer::ConsumerPorts;
 use crate::worker::coordinator::CoordinatorPorts;
+use crate::worker::counting::{Calls, Counted};
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
 use crate::worker::reporter::ReportPorts;
@@ -41,6 +42,8 @@ const CREDENTIALS: Duration = Duration::from_secs(10);
 pub struct Wiring {
     /// The ports.
     pub ports: CoordinatorPorts,
+    /// How often DynamoDB was called.
+    pub calls: Arc<Calls>,
     /// The renewal thread, which ends with this.
     pub _renewals: RuntimeThread,
 }
@@ -106,6 +109,13 @@ pub async fn wire(
     let coordination = own.metadata(config, failover / 3).await?;
     let metrics = main.metadata(config, COORDINATOR_CALL).await?;
 
+    let calls: Arc<Calls> = Arc::default();
+    let counted =
+        |store| -> Arc<dyn LeaseStore> { Arc::new(Counted::new(store, Arc::clone(&calls))) };
+    let (store, renewal_store) = (counted(store), counted(renewal_store));
+    let coordination: Arc<dyn CoordinatorStore> = Arc::new(coordination);
+    let metrics: Arc<dyn WorkerMetricsStore> = Arc::new(metrics);
+
     let identity = Identity {
         stream: config.identity.stream.name.clone(),
         application: config.identity.application_name.clone(),
@@ -132,13 +142,13 @@ pub async fn wire(
                 style: Arc::default(),
             },
             coordination: LeadershipPorts {
-                store: Arc::new(coordination),
+                store: Arc::new(Counted::new(coordination, Arc::clone(&calls))),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: renewals.spawner(),
             },
             report: ReportPorts {
-                store: Arc::new(metrics),
+                store: Arc::new(Counted::new(metrics, Arc::clone(&calls))),
                 probe: Arc::new(NoProbe),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
@@ -154,6 +164,7 @@ pub async fn wire(
                 },
             },
         },
+        calls,
         _renewals: renewals,
     })
 }

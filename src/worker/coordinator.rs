@@ -14,7 +14,7 @@
 //! | `assigned.rs` | the 3.x algorithm: finding what was assigned |
 //! | `leading.rs` | the 3.x algorithm: assigning, as the leader |
 //! | `conduct.rs` | changing from one to the other |
-//! | `versions.rs` | when to: the migrations of the fleet |
+//! | `versions.rs`, `tables.rs` | when to: the migrations of the fleet |
 //! | `acquiring.rs` | getting hold of a lease, and letting go of it |
 //! | `leaving.rs` | stopping |
 //! | `holding.rs` | ends of consumers, losses, duties |
@@ -26,6 +26,7 @@ mod holding;
 mod leading;
 mod leaving;
 mod table;
+mod tables;
 mod taking;
 mod types;
 mod versions;
@@ -58,6 +59,7 @@ use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
 use crate::worker::coordinator::acquiring::How;
 use crate::worker::coordinator::assigned::Found;
 use crate::worker::coordinator::leading::{Led, Moved};
+use crate::worker::coordinator::tables::{Step, Tables};
 use crate::worker::coordinator::versions::{Version, Versions};
 use crate::worker::keeper::{LeaseHandle, Loss};
 use crate::worker::leadership::Leadership;
@@ -73,6 +75,8 @@ struct Held {
 enum Done {
     Scanned {
         scan: Result<TableScan, StoreError>,
+        /// Metrics items from a table of their own.
+        legacy: Vec<WorkerMetricStats>,
         asked: Moment,
         at: Moment,
     },
@@ -91,6 +95,7 @@ enum Done {
     /// The first metrics item is in the table.
     Reported,
     Version(Result<Version, StoreError>),
+    Step(Result<Step, StoreError>),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
     HandingOff(LeaseKey),
@@ -115,6 +120,8 @@ pub struct Coordinator {
     conduct: Conduct,
     /// How far the migrations of the fleet are.
     versions: Versions,
+    /// How far the move into one table is.
+    tables: Tables,
     /// Whether all workers are kcl-daemons.
     pure_fleet: PureFleet,
     /// The election of the leader, in the 3.x algorithm.
@@ -123,6 +130,8 @@ pub struct Coordinator {
     reporter: Option<Reporter>,
     /// What the workers last said of themselves.
     members: Vec<WorkerMetricStats>,
+    /// Those who said it in a table of their own.
+    legacy_members: Vec<WorkerMetricStats>,
     /// Whether the index of leases by owner can be asked.
     index: OwnerIndex,
     next_index_check: Option<Moment>,
@@ -194,6 +203,8 @@ impl Coordinator {
             leadership: None,
             reporter: None,
             members: Vec::new(),
+            legacy_members: Vec::new(),
+            tables: Tables::new(now),
             index: OwnerIndex::Absent,
             next_index_check: None,
             next_query: None,
@@ -295,6 +306,7 @@ impl Coordinator {
             self.next_query,
             self.next_index_check,
             self.versions.next_wake(),
+            self.next_table_turn(),
         ];
         others.into_iter().flatten().fold(scan, Moment::min)
     }
@@ -315,11 +327,20 @@ impl Coordinator {
         }
         self.start_index_check(now);
         self.turn_versions(now);
+        self.turn_tables(now);
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Scanned { scan, asked, at } => self.on_scanned(scan, asked, at),
+            Done::Scanned {
+                scan,
+                legacy,
+                asked,
+                at,
+            } => {
+                self.legacy_members = legacy;
+                self.on_scanned(scan, asked, at);
+            }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
             Done::NotAcquired(key) => {
@@ -328,6 +349,7 @@ impl Coordinator {
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
+            Done::Step(result) => self.on_step(result),
             Done::Version(result) => self.on_version(result),
             Done::Reported => self.scan_wanted = true,
             Done::Moved(moved) => self.on_moved(moved),

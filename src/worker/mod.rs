@@ -10,12 +10,14 @@
 //! | [`consumer`] | one shard: child, fetcher, checkpoints |
 //! | [`reporter`] | this worker's load, for the leader |
 //! | [`family`] | parents and children of a shard |
+//! | [`counting`] | calls to DynamoDB, by what for |
 //! | [`audit`], [`clean_up`] | holes in the hash space; leases of finished shards |
 
 pub mod audit;
 pub mod clean_up;
 pub mod consumer;
 pub mod coordinator;
+pub mod counting;
 pub mod family;
 pub mod joining;
 pub mod keeper;

@@ -124,6 +124,7 @@ impl Coordinator {
     pub(super) fn take_in_metadata(&mut self, scan: &TableScan, asked: Moment, at: Moment) {
         self.scanned_version(scan);
         self.members = scan.metrics.clone();
+        self.members.extend(self.legacy_members.iter().cloned());
         // A scan may be a moment behind, and this worker's first item be missing from it.
         if let Some(own) = self.reporter.as_ref().and_then(Reporter::last) {
             self.members.retain(|stats| stats.worker != own.worker);

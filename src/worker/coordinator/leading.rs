@@ -16,7 +16,9 @@ use crate::core::assignment::problem::{self, Problem};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::must_step_down;
 use crate::core::lease::{Change, Lease};
+use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
+use crate::core::worker_stats::WorkerMetricStats;
 use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
@@ -218,15 +220,22 @@ impl Coordinator {
             return;
         }
         let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let in_legacy = |stats: &WorkerMetricStats| self.legacy_members.contains(stats);
         let stale: Vec<_> = self
             .members
             .iter()
             .filter(|stats| stats.is_stale(wall, self.settings.stale_metrics))
-            .cloned()
+            .map(|stats| {
+                let place = if in_legacy(stats) {
+                    Place::Legacy
+                } else {
+                    Place::LeaseTable
+                };
+                (stats.clone(), place)
+            })
             .collect();
-        for stats in stale {
+        for (stats, place) in stale {
             let store = Arc::clone(&self.ports.report.store);
-            let place = self.conduct.metrics_place;
             self.beside.spawn(async move {
                 let deleted = store.delete(place, &stats).await;
                 debug!(worker = %stats.worker, ?deleted, "metrics of a worker that is gone");

@@ -31,6 +31,10 @@ impl Coordinator {
         self.scan_wanted = false;
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover.max(Duration::from_secs(2));
+        let metrics = self
+            .conduct
+            .legacy_metrics
+            .then(|| Arc::clone(&self.ports.report.store));
         self.beside.spawn(async move {
             let asked = clock.now();
             let scan = match within(&*clock, limit, store.scan()).await {
@@ -41,8 +45,21 @@ impl Coordinator {
                     limit.as_secs()
                 ))),
             };
+            let legacy = match metrics {
+                Some(metrics) if scan.is_ok() => {
+                    match within(&*clock, limit, metrics.list_legacy()).await {
+                        Ok(Ok(legacy)) => legacy,
+                        failed => {
+                            debug!("the table of metrics cannot be read: {failed:?}");
+                            Vec::new()
+                        }
+                    }
+                }
+                _ => Vec::new(),
+            };
             Done::Scanned {
                 scan,
+                legacy,
                 asked,
                 at: clock.now(),
             }
