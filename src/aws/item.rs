@@ -1,7 +1,7 @@
 //! A row of the lease table ↔ a [`Lease`], and nothing else (`leases.md` A.4, A.7).
 //!
-//! The reader takes what any KCL version writes; the writer makes exactly what KCL 2.x reads. In
-//! particular it never writes `entityType`: an absent one means LEASE, and older workers do not know it.
+//! The reader takes what any KCL version writes. The writer makes what KCL 3.5 writes in all its modes:
+//! new leases say that they are (`entityType`), which older workers ignore.
 
 use std::collections::HashMap;
 
@@ -44,6 +44,10 @@ pub mod attribute {
     pub const START_HASH: &str = "startingHashKey";
     /// S, decimal.
     pub const END_HASH: &str = "endingHashKey";
+    /// N, KB/s, of KCL 3.
+    pub const THROUGHPUT: &str = "throughputKBps";
+    /// N, ours: the counter after the last write that a kcl-daemon marked.
+    pub const MARK: &str = "kclDaemonCounter";
     /// S, of KCL 3.5 and later; absent means LEASE.
     pub const ENTITY_TYPE: &str = "entityType";
 }
@@ -63,6 +67,9 @@ pub enum Row {
     /// Neither; to be reported and left alone (I.13).
     Unreadable(UnreadableRow),
 }
+
+/// What `entityType` says of a lease.
+const LEASE: &str = "LEASE";
 
 /// Keys that KCL 3 reserves for its own items, and what they are (`leases.md` A.5).
 const RESERVED_KEYS: [(&str, &str); 3] = [
@@ -113,7 +120,7 @@ pub fn read(item: &Item) -> Row {
 /// What the row is, if it is not meant to be a lease.
 fn foreign_kind(item: &Item) -> Option<String> {
     if let Some(Ok(kind)) = item.get(a::ENTITY_TYPE).map(AttributeValue::as_s)
-        && kind != "LEASE"
+        && kind != LEASE
         && !kind.is_empty()
     {
         return Some(kind.clone());
@@ -157,6 +164,9 @@ fn read_lease(item: &Item) -> Result<Lease, String> {
         parents: shards(item, a::PARENTS)?,
         children: shards(item, a::CHILDREN)?,
         hash_range: hash_range(item)?,
+        throughput_kbps: throughput(item)?,
+        // Whatever else somebody wrote there is no mark.
+        mark: number(item, a::MARK).ok().flatten().map(Counter),
     })
 }
 
@@ -168,6 +178,7 @@ pub fn write(lease: &Lease) -> Item {
         item.insert(name.to_owned(), value);
     };
     put(a::KEY, AttributeValue::S(lease.key.as_str().to_owned()));
+    put(a::ENTITY_TYPE, AttributeValue::S(LEASE.to_owned()));
     put(a::COUNTER, from_number(lease.counter.0));
     put(a::OWNER_SWITCHES, from_number(lease.owner_switches));
     put(a::CHECKPOINT, from_position(&lease.checkpoint.position));
@@ -204,12 +215,24 @@ pub fn write(lease: &Lease) -> Item {
         put(a::START_HASH, AttributeValue::S(range.start.to_string()));
         put(a::END_HASH, AttributeValue::S(range.end.to_string()));
     }
+    if let Some(kbps) = lease.throughput_kbps {
+        put(a::THROUGHPUT, from_decimal(kbps));
+    }
+    if let Some(counter) = lease.mark {
+        put(a::MARK, from_number(counter.0));
+    }
     item
 }
 
 /// A number as an attribute value.
 #[must_use]
 pub fn from_number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// A number with decimals as an attribute value. Never an exponent: Rust writes none.
+#[must_use]
+pub fn from_decimal(number: f64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
@@ -269,6 +292,19 @@ fn number(item: &Item, name: &str) -> Result<Option<u64>, String> {
             )
         }),
         Some(other) => Err(wrong_type(name, "a number (N)", other)),
+    }
+}
+
+/// The throughput. Java writes the text of a double, exponent and all (`1.0E-4`); what is no amount of
+/// data counts as not known, because a lease must not be lost for the sake of a hint.
+fn throughput(item: &Item) -> Result<Option<f64>, String> {
+    match present(item, a::THROUGHPUT) {
+        None => Ok(None),
+        Some(AttributeValue::N(text)) => Ok(text
+            .parse::<f64>()
+            .ok()
+            .filter(|kbps| kbps.is_finite() && *kbps >= 0.0)),
+        Some(other) => Err(wrong_type(a::THROUGHPUT, "a number (N)", other)),
     }
 }
 

@@ -81,12 +81,14 @@ fn a_row_as_kcl_2_writes_it() {
         ],
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
+        throughput_kbps: None,
+        mark: None,
     };
     assert_eq!(lease(&row), expected);
 }
 
 #[test]
-fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
+fn what_is_written_has_exactly_the_attributes_of_kcl_3_5() {
     let new = Lease::new(
         LeaseKey::new("shardId-000000000003"),
         ExtendedSequenceNumber::sentinel(Position::Latest),
@@ -97,6 +99,7 @@ fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
         write(&new),
         item(&[
             ("leaseKey", s("shardId-000000000003")),
+            ("entityType", s("LEASE")),
             ("leaseCounter", n("0")),
             ("checkpoint", s("LATEST")),
             ("checkpointSubSequenceNumber", n("0")),
@@ -209,7 +212,25 @@ fn rows_of_other_versions_are_read() {
         (
             "a throughput with an exponent",
             row(&[("throughputKBps", n("1.0E-4"))]),
-            |l| l.counter == Counter(12),
+            |l| l.throughput_kbps == Some(0.0001),
+        ),
+        (
+            "a throughput that is none",
+            row(&[("throughputKBps", n("-1"))]),
+            |l| l.throughput_kbps.is_none(),
+        ),
+        ("our mark", row(&[("kclDaemonCounter", n("12"))]), |l| {
+            l.is_marked()
+        }),
+        (
+            "our mark, left behind",
+            row(&[("kclDaemonCounter", n("11"))]),
+            |l| !l.is_marked(),
+        ),
+        (
+            "no mark of ours",
+            row(&[("kclDaemonCounter", s("12"))]),
+            |l| l.mark.is_none(),
         ),
         (
             "multi-stream key",
@@ -461,6 +482,8 @@ prop_compose! {
         parents in ids(),
         children in ids(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
+        throughput in prop::option::of(0_u32..),
+        mark in prop::option::of(any::<u64>()),
     ) -> Lease {
         Lease {
             key: LeaseKey::new(key),
@@ -473,6 +496,8 @@ prop_compose! {
             parents,
             children,
             hash_range: range.map(|(a, b)| HashRange { start: a.min(b), end: a.max(b) }),
+            throughput_kbps: throughput.map(|micros| f64::from(micros) / 1e6),
+            mark: mark.map(Counter),
         }
     }
 }

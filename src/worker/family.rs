@@ -47,6 +47,7 @@ pub async fn parents_finished(
                 }
             }
             tokio::select! {
+                biased;
                 () = clock.sleep_until(clock.now() + pause) => {}
                 () = hint.notified() => {}
             }

@@ -122,6 +122,7 @@ fn rows(sandbox: &Sandbox, dynamodb: &str) {
 fn row(shard: &str, checkpoint: &str, first: &str, last: &str) -> BTreeMap<String, String> {
     let row = [
         ("leaseKey", format!("S {shard}")),
+        ("entityType", "S LEASE".to_owned()),
         ("leaseCounter", "N".to_owned()),
         ("checkpoint", format!("S {checkpoint}")),
         ("checkpointSubSequenceNumber", "N 0".to_owned()),
