@@ -151,7 +151,7 @@ fn reshards_beside_java_lose_nothing_and_keep_the_order() {
         return;
     };
     let properties = properties(&scene).set("cleanupLeasesUponShardCompletion", true);
-    let load = scene.load(2);
+    let load = scene.load(4);
     let _java = scene.java("java-1", &properties);
     scene.wait_owners(&["java-1"]);
     let _ours = scene.ours("ours-1", &properties);
@@ -195,7 +195,8 @@ fn from_2_7_2_over_ours_to_3_5() {
     java_1.terminate();
     let _ours_2 = scene.ours("ours-2", &properties);
     scene.wait_owners(&["ours-1", "ours-2"]);
-    until("the fleet has moved to 3.x", PATIENCE, || {
+    // Only after ten minutes without anybody older.
+    until("the fleet has moved to 3.x", 5 * PATIENCE, || {
         scene.leader().is_some()
     });
     scene.wait_flow(4);
