@@ -153,6 +153,8 @@ pub struct Coordinator {
     own_unheld: BTreeMap<LeaseKey, (Counter, u32)>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
+    /// Rows as this worker itself has just written them, and when.
+    own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
     scanning: bool,
@@ -223,6 +225,7 @@ impl Coordinator {
             observations: Observations::default(),
             own_unheld: BTreeMap::new(),
             table: Vec::new(),
+            own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
             scanning: false,

@@ -192,7 +192,10 @@ impl Coordinator {
         };
         let now = self.now();
         let mine = at_once && row.owner.as_ref() == Some(&self.me) && !row.in_hand_off();
+        self.watch
+            .record_own_write(&row, now, self.hand_off_limit());
         self.learn(&key, Some(row.clone()), now);
+        self.own_writes.insert(key.clone(), (row.clone(), now));
         if mine && !self.held.contains_key(&key) && self.taking.insert(key) {
             // Assigned to this worker by its own conditional write: that is adopting it.
             self.on_acquired(row, sent, How::Assigned);

@@ -96,9 +96,18 @@ impl Coordinator {
         self.take_in_metadata(&scan, asked, at);
         self.watch_purity(&scan, at);
         self.table = scan.leases;
+        self.put_own_writes_back(asked);
         if !std::mem::replace(&mut self.looked_once, true) {
-            let own = self.table.iter().filter(|lease| self.is_own_unheld(lease));
-            self.former = own.map(|lease| lease.key.clone()).collect();
+            let mine = |lease: &&Lease| {
+                lease.owner.as_ref() == Some(&self.me)
+                    || lease.checkpoint_owner.as_ref() == Some(&self.me)
+            };
+            self.former = self
+                .table
+                .iter()
+                .filter(mine)
+                .map(|lease| lease.key.clone())
+                .collect();
         }
         let has_peers = self.has_peers(at);
         self.plan_next_look(at, has_peers);
@@ -114,6 +123,21 @@ impl Coordinator {
         self.start_clean_up();
         self.start_audit(at, has_peers);
         self.delete_stale_metrics(at);
+    }
+
+    /// A scan may show rows as they were before this worker's last writes: it was asked for before, or
+    /// is a little behind. A leader that believed it would move the same load twice.
+    fn put_own_writes_back(&mut self, asked: Moment) {
+        const BEHIND: Duration = Duration::from_secs(1);
+        self.own_writes
+            .retain(|_, (_, written)| asked < *written + BEHIND);
+        for lease in &mut self.table {
+            if let Some((own, _)) = self.own_writes.get(&lease.key)
+                && lease.counter <= own.counter
+            {
+                *lease = own.clone();
+            }
+        }
     }
 
     /// What a leader leaves to an old owner before it moves a lease without its help.
