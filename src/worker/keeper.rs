@@ -72,7 +72,7 @@ impl std::fmt::Display for Loss {
         match self {
             Self::TakenBy(worker) => write!(f, "worker {worker} took it"),
             Self::Changed => f.write_str("its row was changed by somebody else"),
-            Self::SameWorkerId => f.write_str("another process writes to it under our worker id"),
+            Self::SameWorkerId => f.write_str("somebody else wrote to it under our worker id"),
             Self::RowGone => f.write_str("its row was deleted"),
         }
     }

@@ -237,7 +237,9 @@ fn active_workers<'a>(
         if let Some(owner) = lease.actual_owner()
             && *state == LeaseState::Expired
         {
-            let lively = problem.watch.has_shown_life(owner, problem.now, two_renewals);
+            let lively = problem
+                .watch
+                .has_shown_life(owner, problem.now, two_renewals);
             lives.insert(owner, lively);
         }
     }

@@ -50,6 +50,7 @@ impl Coordinator {
         self.members
             .iter()
             .filter(|stats| stats.is_active(now, self.settings.report.report_every))
+            .filter(|stats| self.dead.get(&stats.worker) != Some(&stats.last_update))
             .map(|stats| stats.worker.clone())
             .collect()
     }

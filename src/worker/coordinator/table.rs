@@ -97,18 +97,7 @@ impl Coordinator {
         self.watch_purity(&scan, at);
         self.table = scan.leases;
         self.put_own_writes_back(asked);
-        if !std::mem::replace(&mut self.looked_once, true) {
-            let mine = |lease: &&Lease| {
-                lease.owner.as_ref() == Some(&self.me)
-                    || lease.checkpoint_owner.as_ref() == Some(&self.me)
-            };
-            self.former = self
-                .table
-                .iter()
-                .filter(mine)
-                .map(|lease| lease.key.clone())
-                .collect();
-        }
+        self.remember_former();
         let has_peers = self.has_peers(at);
         self.plan_next_look(at, has_peers);
         debug!(
@@ -123,6 +112,25 @@ impl Coordinator {
         self.start_clean_up();
         self.start_audit(at, has_peers);
         self.delete_stale_metrics(at);
+    }
+
+    /// Leases that carried this worker's id when it first looked. One that somebody else had since, and
+    /// that comes back, was given to this very process.
+    fn remember_former(&mut self) {
+        let mine: BTreeSet<LeaseKey> = self
+            .table
+            .iter()
+            .filter(|lease| {
+                lease.owner.as_ref() == Some(&self.me)
+                    || lease.checkpoint_owner.as_ref() == Some(&self.me)
+            })
+            .map(|lease| lease.key.clone())
+            .collect();
+        if std::mem::replace(&mut self.looked_once, true) {
+            self.former.retain(|key| mine.contains(key));
+        } else {
+            self.former = mine;
+        }
     }
 
     /// A scan may show rows as they were before this worker's last writes: it was asked for before, or

@@ -143,6 +143,7 @@ impl Coordinator {
             })
             .collect();
         for update in strays {
+            self.former.remove(&update.key);
             self.write_once(update);
         }
     }
