@@ -332,6 +332,7 @@ impl Connections {
             name: config.identity.lease_table.clone(),
             legacy_coordinator: config.coordinator_state_table.name.clone(),
             deletion_protection: config.leases.deletion_protection,
+            scan_segments: config.leases.scan_segments,
             point_in_time_recovery: config.leases.point_in_time_recovery,
         };
         Ok(Arc::new(DynamoDbLeaseStore::new(
