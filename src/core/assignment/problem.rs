@@ -2,7 +2,7 @@
 //!
 //! The leader gives leases without a living owner to workers, and every now and then evens the load
 //! out. It only decides; every move is a conditional write that fails when the table says otherwise by
-//! then. Who measures load how is in [`variance`](super::variance) and [`count`](super::count).
+//! then. Who measures load how is in [`variance`] and [`count`].
 //!
 //! # Where this differs from Java's leader, on purpose
 //!
