@@ -13,6 +13,7 @@ use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
 use crate::aws::metadata::{Metadata, MetadataTables};
+use crate::aws::platform::{self, Platform, PlatformSettings};
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::{DaemonConfig, ServiceEndpoint};
@@ -54,19 +55,6 @@ pub struct Children {
     pub launcher: Launcher,
     /// Their working directory.
     pub cwd: PathBuf,
-}
-
-struct NoProbe;
-
-#[async_trait::async_trait]
-impl crate::ports::LoadProbe for NoProbe {
-    async fn detect(&self) -> crate::ports::LoadSource {
-        crate::ports::LoadSource::Nothing
-    }
-
-    async fn sample(&self) -> Option<f64> {
-        None
-    }
 }
 
 /// Where the services are.
@@ -149,7 +137,7 @@ pub async fn wire(
             },
             report: ReportPorts {
                 store: Arc::new(Counted::new(metrics, Arc::clone(&calls))),
-                probe: Arc::new(NoProbe),
+                probe: Arc::new(probe(environment, &clock)?),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
             },
@@ -167,6 +155,22 @@ pub async fn wire(
         calls,
         _renewals: renewals,
     })
+}
+
+/// Measures how busy the host or container is.
+fn probe(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<Platform, String> {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    // Link-local addresses: no proxy, no certificates; a connection of its own.
+    let http = pooled_client(&HttpSettings::from_environment(CONNECT, |_| None))
+        .map_err(|error| error.to_string())?;
+    let disabled = variable("AWS_EC2_METADATA_DISABLED");
+    let settings = PlatformSettings {
+        ecs_v4: variable("ECS_CONTAINER_METADATA_URI_V4"),
+        ecs_v3: variable("ECS_CONTAINER_METADATA_URI").is_some(),
+        ask_instance: !disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        root: platform::root(),
+    };
+    Ok(Platform::new(settings, http, Arc::clone(clock)))
 }
 
 #[cfg(not(feature = "local"))]
@@ -332,6 +336,7 @@ impl Connections {
             name: config.identity.lease_table.clone(),
             legacy_coordinator: config.coordinator_state_table.name.clone(),
             deletion_protection: config.leases.deletion_protection,
+            scan_segments: config.leases.scan_segments,
             point_in_time_recovery: config.leases.point_in_time_recovery,
         };
         Ok(Arc::new(DynamoDbLeaseStore::new(

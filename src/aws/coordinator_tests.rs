@@ -134,6 +134,7 @@ async fn in_dynoxide() {
             name: "app".to_owned(),
             legacy_coordinator: "app-CoordinatorState".to_owned(),
             deletion_protection: false,
+            scan_segments: None,
             point_in_time_recovery: false,
         },
         Arc::new(QuickClock::default()),

@@ -165,8 +165,8 @@ fn read_lease(item: &Item) -> Result<Lease, String> {
         children: shards(item, a::CHILDREN)?,
         hash_range: hash_range(item)?,
         throughput_kbps: throughput(item)?,
-        // Whatever else somebody wrote there is no mark.
-        mark: number(item, a::MARK).ok().flatten().map(Counter),
+        // A write of anybody else leaves the mark behind the counter.
+        marked: item.get(a::MARK).is_some() && item.get(a::MARK) == item.get(a::COUNTER),
     })
 }
 
@@ -218,8 +218,8 @@ pub fn write(lease: &Lease) -> Item {
     if let Some(kbps) = lease.throughput_kbps {
         put(a::THROUGHPUT, from_decimal(kbps));
     }
-    if let Some(counter) = lease.mark {
-        put(a::MARK, from_number(counter.0));
+    if lease.marked {
+        put(a::MARK, from_number(lease.counter.0));
     }
     item
 }

@@ -82,7 +82,7 @@ fn a_row_as_kcl_2_writes_it() {
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
         throughput_kbps: None,
-        mark: None,
+        marked: false,
     };
     assert_eq!(lease(&row), expected);
 }
@@ -220,17 +220,17 @@ fn rows_of_other_versions_are_read() {
             |l| l.throughput_kbps.is_none(),
         ),
         ("our mark", row(&[("kclDaemonCounter", n("12"))]), |l| {
-            l.is_marked()
+            l.marked
         }),
         (
             "our mark, left behind",
             row(&[("kclDaemonCounter", n("11"))]),
-            |l| !l.is_marked(),
+            |l| !l.marked,
         ),
         (
             "no mark of ours",
             row(&[("kclDaemonCounter", s("12"))]),
-            |l| l.mark.is_none(),
+            |l| !l.marked,
         ),
         (
             "multi-stream key",
@@ -483,7 +483,7 @@ prop_compose! {
         children in ids(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
         throughput in prop::option::of(0_u32..),
-        mark in prop::option::of(any::<u64>()),
+        marked: bool,
     ) -> Lease {
         Lease {
             key: LeaseKey::new(key),
@@ -497,7 +497,7 @@ prop_compose! {
             children,
             hash_range: range.map(|(a, b)| HashRange { start: a.min(b), end: a.max(b) }),
             throughput_kbps: throughput.map(|micros| f64::from(micros) / 1e6),
-            mark: mark.map(Counter),
+            marked,
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`metadata`], [`worker_metrics`], [`coordinator`], [`migration`] | items of the 3.x coordination |
+//! | [`platform`] | how busy the host or container is |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -29,6 +30,7 @@ pub mod item;
 pub mod kinesis;
 pub mod metadata;
 pub mod migration;
+pub mod platform;
 pub mod table;
 pub mod worker_metrics;
 

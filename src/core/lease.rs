@@ -60,8 +60,9 @@ pub struct Lease {
     /// What the shard delivers, KB/s, as its owner last wrote it; absent until a 3.x owner knew it.
     /// Six decimals (`leases.md` A.4, C.9).
     pub throughput_kbps: Option<f64>,
-    /// The counter after the last write that a kcl-daemon marked as its own (see [`LeaseUpdate::marked`]).
-    pub mark: Option<Counter>,
+    /// Whether the last write that raised the counter was a kcl-daemon's that left its mark, see
+    /// [`LeaseUpdate::marked`].
+    pub marked: bool,
 }
 
 impl Lease {
@@ -85,7 +86,7 @@ impl Lease {
             children: Vec::new(),
             hash_range,
             throughput_kbps: None,
-            mark: None,
+            marked: false,
         }
     }
 
@@ -133,12 +134,6 @@ impl Lease {
             throughput_kbps: None,
             mark: false,
         }
-    }
-
-    /// Whether the last write of an owner on this row was a marked one of a kcl-daemon.
-    #[must_use]
-    pub fn is_marked(&self) -> bool {
-        self.mark == Some(self.counter)
     }
 
     /// Shows that the owner lives.

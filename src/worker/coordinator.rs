@@ -130,6 +130,10 @@ pub struct Coordinator {
     reporter: Option<Reporter>,
     /// What the workers last said of themselves.
     members: Vec<WorkerMetricStats>,
+    /// Workers that were found dead, and the report that they left behind.
+    dead: BTreeMap<WorkerId, Option<i64>>,
+    /// When leases were lost to somebody of our own name, lately.
+    strange_losses: Vec<Moment>,
     /// Those who said it in a table of their own.
     legacy_members: Vec<WorkerMetricStats>,
     /// Whether the index of leases by owner can be asked.
@@ -153,6 +157,8 @@ pub struct Coordinator {
     own_unheld: BTreeMap<LeaseKey, (Counter, u32)>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
+    /// Rows as this worker itself has just written them, and when.
+    own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
     scanning: bool,
@@ -169,6 +175,8 @@ pub struct Coordinator {
     status: watch::Sender<Vec<HeldStatus>>,
     stop: watch::Receiver<StopRequest>,
     stopping: StopRequest,
+    /// Stopping, and finding out who is there to go on.
+    looking_for_heirs: bool,
     grace: Grace,
     /// When the present stage of stopping has taken too long.
     deadline: Option<Moment>,
@@ -204,6 +212,8 @@ impl Coordinator {
             reporter: None,
             members: Vec::new(),
             legacy_members: Vec::new(),
+            dead: BTreeMap::new(),
+            strange_losses: Vec::new(),
             tables: Tables::new(now),
             index: OwnerIndex::Absent,
             next_index_check: None,
@@ -223,6 +233,7 @@ impl Coordinator {
             observations: Observations::default(),
             own_unheld: BTreeMap::new(),
             table: Vec::new(),
+            own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
             scanning: false,
@@ -236,6 +247,7 @@ impl Coordinator {
             status,
             stop,
             stopping: StopRequest::Run,
+            looking_for_heirs: false,
             grace,
             deadline: None,
             end: None,

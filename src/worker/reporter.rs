@@ -52,12 +52,18 @@ pub struct ReportPorts {
     pub entropy: Arc<dyn Entropy>,
 }
 
+#[derive(Debug)]
+enum Command {
+    ReportSoon,
+    Retire(oneshot::Sender<()>),
+}
+
 /// The reporter, as the coordinator sees it. Dropping it leaves the item to grow old.
 #[derive(Debug)]
 pub struct Reporter {
     last: watch::Receiver<Option<WorkerMetricStats>>,
     first: watch::Receiver<bool>,
-    retire: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    commands: mpsc::UnboundedSender<Command>,
     _task: OwnedTask<()>,
 }
 
@@ -76,9 +82,10 @@ impl Reporter {
     ) -> Self {
         let (publish, last) = watch::channel(None);
         let (publish_first, first) = watch::channel(false);
-        let (retire, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = mpsc::unbounded_channel();
         let runner = Runner {
             next_report: ports.clock.now(),
+            last_report: ports.clock.now(),
             next_sample: None,
             history: MetricHistory::new(settings.keep),
             source: None,
@@ -96,7 +103,7 @@ impl Reporter {
         Self {
             last,
             first,
-            retire,
+            commands,
             _task: group.spawn(runner.run()),
         }
     }
@@ -115,10 +122,15 @@ impl Reporter {
         }
     }
 
+    /// Reports out of turn: somebody may take this worker for dead.
+    pub fn report_soon(&self) {
+        let _ = self.commands.send(Command::ReportSoon);
+    }
+
     /// Deletes the item and reports no more; waits until that is done, or has failed.
     pub async fn retire(&self) {
         let (done, wait) = oneshot::channel();
-        if self.retire.send(done).is_ok() {
+        if self.commands.send(Command::Retire(done)).is_ok() {
             let _ = wait.await;
         }
     }
@@ -135,13 +147,14 @@ struct Runner {
     settings: ReportSettings,
     me: WorkerId,
     place: Place,
-    inbox: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    inbox: mpsc::UnboundedReceiver<Command>,
     publish: watch::Sender<Option<WorkerMetricStats>>,
     publish_first: watch::Sender<bool>,
     history: MetricHistory,
     source: Option<LoadSource>,
     measuring: TaskGroup<Measured>,
     next_report: Moment,
+    last_report: Moment,
     next_sample: Option<Moment>,
     pause: Duration,
     /// What the item may be: the last that was certainly written, and what may have been since.
@@ -162,13 +175,19 @@ impl Runner {
             let sleep = self.ports.clock.sleep_until(wake);
             tokio::select! {
                 biased;
-                asked = self.inbox.recv() => {
-                    if let Some(done) = asked {
+                command = self.inbox.recv() => match command {
+                    // At most once a second, which is what the item's time tells apart.
+                    Some(Command::ReportSoon) => {
+                        let soon = self.last_report + Duration::from_secs(1);
+                        self.next_report = self.next_report.min(soon);
+                    }
+                    Some(Command::Retire(done)) => {
                         self.delete().await;
                         let _ = done.send(());
+                        return;
                     }
-                    return;
-                }
+                    None => return,
+                },
                 Some(measured) = self.measuring.join_next() => match measured {
                     Ok(measured) => self.on_measured(measured),
                     Err(panic) => warn!("measuring the load of this worker: {panic}"),
@@ -229,6 +248,7 @@ impl Runner {
 
     async fn report(&mut self) {
         let started = self.ports.clock.now();
+        self.last_report = started;
         let item = self.item();
         let call = self.ports.store.put(self.place, &item);
         let result = match within(&*self.ports.clock, CALL, call).await {

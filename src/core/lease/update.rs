@@ -188,8 +188,8 @@ impl LeaseUpdate {
         if self.throughput_kbps.is_some() {
             lease.throughput_kbps = self.throughput_kbps;
         }
-        if self.mark {
-            lease.mark = self.known_next_counter();
+        if lease.counter != before.counter {
+            lease.marked = self.mark;
         }
         lease
     }

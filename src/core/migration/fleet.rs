@@ -254,7 +254,7 @@ impl Evidence<'_> {
             .peekable();
         if supports {
             Kind::SingleTable
-        } else if owned.peek().is_some() && owned.all(Lease::is_marked) {
+        } else if owned.peek().is_some() && owned.all(|lease| lease.marked) {
             Kind::Ours
         } else if reports {
             Kind::SeparateTables

@@ -24,7 +24,7 @@ fn scan(text: &str, counter: u64) -> Vec<Lease> {
             let name = word.trim_end_matches(['*', '#', '!']);
             lease.owner = (name != "-").then(|| WorkerId::new(name));
             lease.counter = Counter(if word.ends_with('!') { 1 } else { counter });
-            lease.mark = word.ends_with('*').then_some(lease.counter);
+            lease.marked = word.ends_with('*');
             lease.throughput_kbps = word.ends_with('#').then_some(counter as f64);
             lease
         })

@@ -67,8 +67,8 @@ pub struct PureFleet {
 }
 
 impl PureFleet {
-    /// Takes in a scan. `other_items` is whether there are items in the lease table that are no leases,
-    /// or tables of KCL 3.0 to 3.4.
+    /// Takes in a scan. `other_items` is whether there are items in the lease table that are no leases or
+    /// cannot be read, or tables of KCL 3.0 to 3.4.
     ///
     /// # Errors
     /// Why the fleet is not known to be ours alone.
@@ -100,7 +100,7 @@ fn judge(leases: &[Lease], other_items: bool) -> Result<(), NotPure> {
         let Some(owner) = lease.actual_owner() else {
             continue;
         };
-        if !lease.is_marked() {
+        if !lease.marked {
             return Err(NotPure::Unmarked {
                 lease: lease.key.clone(),
                 worker: owner.clone(),

@@ -24,7 +24,7 @@ fn table(text: &str) -> Vec<Lease> {
             lease.counter = Counter(5);
             let owner = word.trim_end_matches('!');
             lease.owner = (owner != "-").then(|| WorkerId::new(owner));
-            lease.mark = (!word.ends_with('!')).then_some(lease.counter);
+            lease.marked = !word.ends_with('!');
             lease
         })
         .collect()

@@ -97,6 +97,9 @@ impl Coordinator {
         if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
             *known = lease.clone();
         }
+        let now = self.now();
+        self.own_writes
+            .insert(lease.key.clone(), (lease.clone(), now));
         // The leader may have begun to move it before it was adopted.
         if self.stopping > StopRequest::Run || lease.in_hand_off() {
             self.give_back(lease, sent);
