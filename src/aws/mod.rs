@@ -11,6 +11,8 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
+//! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
@@ -20,9 +22,11 @@ pub mod credentials;
 pub mod dynamodb;
 pub mod errors;
 pub mod expression;
+pub mod fanout;
 pub mod http;
 pub mod item;
 pub mod kinesis;
+pub mod service_clock;
 pub mod table;
 
 #[cfg(test)]
