@@ -14,9 +14,19 @@ const FIRST_GUESS_BYTES: usize = 1 << 20;
 pub(super) struct Polling {
     reader: ShardReader,
     pace: Pace,
-    iterator: Option<ShardIterator>,
+    cursor: Cursor,
     /// Bytes of the last answer, as a guess for the next.
     guess: usize,
+}
+
+/// What is known of where to read.
+enum Cursor {
+    /// An iterator has to be asked for.
+    Unknown,
+    /// The next page.
+    At(ShardIterator),
+    /// There is no next page; whether the shard has really ended is to be asked.
+    AtEnd,
 }
 
 /// What one turn of the loop led to.
@@ -29,7 +39,7 @@ impl Polling {
     pub(super) fn new(reader: ShardReader) -> Self {
         Self {
             pace: Pace::new(reader.settings.pace),
-            iterator: None,
+            cursor: Cursor::Unknown,
             guess: FIRST_GUESS_BYTES,
             reader,
         }
@@ -52,8 +62,10 @@ impl Polling {
     }
 
     async fn turn(&mut self) -> Turn {
-        let Some(iterator) = self.iterator.clone() else {
-            return self.open().await;
+        let iterator = match &self.cursor {
+            Cursor::At(iterator) => iterator.clone(),
+            Cursor::Unknown => return self.open().await,
+            Cursor::AtEnd => return self.at_end(Vec::new(), self.reader.now()).await,
         };
         let reader = &self.reader;
         let share = reader.share(self.guess).await;
@@ -86,7 +98,7 @@ impl Polling {
         match answer {
             Ok(Some(iterator)) => {
                 reader.position.opened(asked_at);
-                self.iterator = Some(iterator);
+                self.cursor = Cursor::At(iterator);
                 Turn::GoOn
             }
             Ok(None) => self.at_end(Vec::new(), sent).await,
@@ -124,17 +136,19 @@ impl Polling {
                 behind: page.millis_behind_latest,
             },
         );
-        self.iterator = page.next;
-        if self.iterator.is_none() {
-            return self.at_end(page.children, sent).await;
+        match page.next {
+            Some(next) => {
+                self.cursor = Cursor::At(next);
+                Turn::GoOn
+            }
+            None => self.at_end(page.children, sent).await,
         }
-        Turn::GoOn
     }
 
     /// There is no next iterator. With children that is the end of the shard; without, the service
     /// is asked whether it really is (`retrieval.md` A.6 [B]).
     async fn at_end(&mut self, children: Vec<ChildShard>, sent: Moment) -> Turn {
-        self.iterator = None;
+        self.cursor = Cursor::AtEnd;
         if !children.is_empty() && children.iter().all(|child| !child.parents.is_empty()) {
             return Turn::End(children);
         }
@@ -145,6 +159,7 @@ impl Polling {
                     StreamErrorKind::Retry,
                     "the service gave no next iterator although the shard is open; reading on",
                 );
+                self.cursor = Cursor::Unknown;
                 self.end_turn(sent, Outcome::Failed);
                 Turn::GoOn
             }
@@ -157,18 +172,18 @@ impl Polling {
         let outcome = match error.kind {
             StreamErrorKind::Expired => {
                 tracing::debug!(shard = %self.reader.shard, "the shard iterator expired; getting a new one");
-                self.iterator = None;
+                self.cursor = Cursor::Unknown;
                 self.end_turn(sent, Outcome::Expired);
                 return Turn::GoOn;
             }
             StreamErrorKind::Gone => {
-                self.iterator = None;
+                self.cursor = Cursor::Unknown;
                 return self.on_gone(&error.message, sent).await;
             }
             StreamErrorKind::SlowDown => Outcome::Throttled,
             StreamErrorKind::Retry | StreamErrorKind::InUse => Outcome::Failed,
             StreamErrorKind::InvalidPosition => {
-                self.iterator = None;
+                self.cursor = Cursor::Unknown;
                 Outcome::Refused
             }
             StreamErrorKind::Denied | StreamErrorKind::Fatal => Outcome::Refused,

@@ -19,7 +19,7 @@ use crate::ports::{
 /// How long a new consumer may take to become ACTIVE. Java gives up after ten looks.
 const BECOMES_ACTIVE_WITHIN: Duration = Duration::from_secs(300);
 /// How long a failure is the answer to everybody, so that hundreds of shards do not ask one by one.
-const FAILED_FOR: Duration = Duration::from_secs(1);
+const FAILED_FOR: Duration = Duration::from_millis(400);
 
 /// Which consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
