@@ -282,7 +282,11 @@ async fn a_connection_without_an_answer_is_not_used_again() {
         };
         let shared = SharedHttpConnector::new(connection.clone());
         let pool = Pool {
-            pools: HttpPools::new(plain()).unwrap(),
+            pools: HttpPools::new(HttpSettings {
+                proxied: true,
+                ..plain()
+            })
+            .unwrap(),
             proxied: shared.clone().into(),
             direct: shared.into(),
         };

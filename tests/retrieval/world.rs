@@ -1,6 +1,8 @@
 //! The embedded Kinesis, the real SDK's clients over it, and a fetcher, all on virtual time.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -65,6 +67,7 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     pub local: Arc<LocalAws>,
     pub door: Door,
+    pub client: aws_sdk_kinesis::Client,
     pub ports: FetcherPorts,
     pub settings: FetchSettings,
 }
@@ -102,7 +105,7 @@ impl World {
             Arc::new(move || http.clone()),
         );
         let stream =
-            Arc::new(KinesisStream::new(client, reference).compare_clocks(Arc::clone(&clock)));
+            Arc::new(KinesisStream::new(client.clone(), reference).compare_clocks(Arc::clone(&clock)));
         let entropy = Arc::new(SystemEntropy::from_seed(7));
         let retrieval = match way {
             Way::Polling => Retrieval::Polling,
@@ -146,6 +149,7 @@ impl World {
             clock,
             local,
             door,
+            client,
         }
     }
 
@@ -234,6 +238,21 @@ impl Reading {
                 let children = children.into_iter().map(|child| child.id.to_string());
                 self.children = Some(children.collect());
                 None
+            }
+        }
+    }
+
+    /// The batches that lie ready, taken without letting anybody else run.
+    pub fn ready(&mut self) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        loop {
+            let mut context = Context::from_waker(Waker::noop());
+            match pin!(self.fetcher.next()).poll(&mut context) {
+                Poll::Ready(Fetched::Batch(batch)) => {
+                    self.read.extend(texts(&batch));
+                    batches.push(batch);
+                }
+                Poll::Ready(Fetched::ShardEnd(_)) | Poll::Pending => return batches,
             }
         }
     }
