@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kinesis/` | the embedded Kinesis does what Kinesis does, by checks that independent servers pass too |
 //! | `resharding.rs` | the daemon through splits and merges |
+//! | `fan_out.rs` | enhanced fan-out, and the embedded Kinesis' subscriptions read by the SDK for Python |
 //! | `reading.rs` | volume, start positions, expired iterators, resuming |
 //! | `lease_rows.rs` | the lease table, attribute by attribute, in several DynamoDBs |
 //!
@@ -17,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fan_out;
 mod kinesis;
 mod lease_rows;
 mod peers;

@@ -21,6 +21,8 @@ pub enum Tool {
     Ministack,
     /// DynamoDB, as a second opinion.
     Moto,
+    /// The SDK for Python.
+    Boto3,
 }
 
 /// Where a tool comes from.
@@ -31,7 +33,7 @@ enum Source {
 }
 
 impl Tool {
-    const ALL: usize = 5;
+    const ALL: usize = 6;
 
     fn name(self) -> &'static str {
         match self {
@@ -40,6 +42,7 @@ impl Tool {
             Self::KinesisLocal => "kinesis-local",
             Self::Ministack => "ministack",
             Self::Moto => "moto",
+            Self::Boto3 => "boto3",
         }
     }
 
@@ -50,6 +53,7 @@ impl Tool {
             Self::KinesisLocal => "0.6.2",
             Self::Ministack => "1.5.33",
             Self::Moto => "5.2.5",
+            Self::Boto3 => "1.40.0",
         }
     }
 
@@ -69,6 +73,9 @@ impl Tool {
             },
             Self::Moto => Source::Pip {
                 packages: &["moto[server]==5.2.5"],
+            },
+            Self::Boto3 => Source::Pip {
+                packages: &["boto3==1.40.0"],
             },
         }
     }
