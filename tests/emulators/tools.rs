@@ -23,6 +23,10 @@ pub enum Tool {
     Moto,
     /// The SDK for Python.
     Boto3,
+    /// AWS's aggregation module for Python.
+    AggregationPython,
+    /// AWS's aggregation module for Node.
+    AggregationNode,
 }
 
 /// Where a tool comes from.
@@ -33,7 +37,7 @@ enum Source {
 }
 
 impl Tool {
-    const ALL: usize = 6;
+    const ALL: usize = 8;
 
     fn name(self) -> &'static str {
         match self {
@@ -43,6 +47,8 @@ impl Tool {
             Self::Ministack => "ministack",
             Self::Moto => "moto",
             Self::Boto3 => "boto3",
+            Self::AggregationPython => "aws_kinesis_agg",
+            Self::AggregationNode => "aws-kinesis-agg",
         }
     }
 
@@ -54,6 +60,8 @@ impl Tool {
             Self::Ministack => "1.5.33",
             Self::Moto => "5.2.5",
             Self::Boto3 => "1.40.0",
+            Self::AggregationPython => "1.2.3",
+            Self::AggregationNode => "4.0.4",
         }
     }
 
@@ -67,7 +75,7 @@ impl Tool {
                     "native-sqlite,http-server,cli",
                 ],
             },
-            Self::KinesisLocal => Source::Npm,
+            Self::KinesisLocal | Self::AggregationNode => Source::Npm,
             Self::Ministack => Source::Pip {
                 packages: &["ministack==1.5.33", "cbor2"],
             },
@@ -76,6 +84,10 @@ impl Tool {
             },
             Self::Boto3 => Source::Pip {
                 packages: &["boto3==1.40.0"],
+            },
+            // It does not name all it needs.
+            Self::AggregationPython => Source::Pip {
+                packages: &["aws_kinesis_agg==1.2.3", "protobuf==7.*", "six"],
             },
         }
     }

@@ -14,6 +14,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../emulators/tools.rs"]
+#[allow(dead_code, reason = "two of its tools are used here")]
+mod tools;
 
 mod aggregates;
 mod errors;
