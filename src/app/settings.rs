@@ -8,9 +8,7 @@ use crate::config::{ChildFailurePolicy, DaemonConfig, KplRangeFilter, MultilangP
 use crate::core::aggregate::RangeFilter;
 use crate::core::assignment::taker::Limits;
 use crate::core::consumer::FailurePolicy;
-use crate::fetch::{
-    ConsumerChoice, FetchSettings, PaceSettings, Prefetch, RegistrationSettings,
-};
+use crate::fetch::{ConsumerChoice, FetchSettings, PaceSettings, Prefetch, RegistrationSettings};
 use crate::worker::consumer::ConsumerSettings;
 use crate::worker::coordinator::LeaseSettings;
 

@@ -355,4 +355,3 @@ impl Seat {
         open.retain(|lane| !Arc::ptr_eq(&lane.taken, &self.lane));
     }
 }
-

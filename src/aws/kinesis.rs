@@ -309,7 +309,9 @@ fn to_filter(filter: ShardFilter) -> Option<types::ShardFilter> {
         .ok()
 }
 
-pub(super) fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
+pub(super) fn to_start(
+    start: &IteratorStart,
+) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
     let digits = |number: &SequenceNumber| Some(number.as_str().to_owned());
     match start {
         IteratorStart::Latest => (ShardIteratorType::Latest, None, None),

@@ -42,11 +42,7 @@ pub fn run(command: &LocalCommand) -> ExitCode {
     }
 }
 
-async fn serve_until_signal(
-    port: u16,
-    streams: &[String],
-    options: Options,
-) -> Result<(), String> {
+async fn serve_until_signal(port: u16, streams: &[String], options: Options) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let local = LocalAws::new(options, clock).map_err(|error| error.to_string())?;
     let local = Arc::new(local);

@@ -3,9 +3,7 @@
 use super::arn::StreamArn;
 use super::daemon_config::{Identity, StreamIdentity};
 use super::origin::{Findings, Origin};
-use super::retrieval_mode::{
-    self, ConfiguredMode, RetrievalChoice, RetrievalMode,
-};
+use super::retrieval_mode::{self, ConfiguredMode, RetrievalChoice, RetrievalMode};
 use super::settings::{Layer, Setting, Settings};
 use super::value::{Value, shorten};
 use crate::core::sequence::InitialPosition;

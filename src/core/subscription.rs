@@ -222,7 +222,11 @@ mod tests {
         for (end, now, expected) in cases {
             let mut schedule = opened(0);
             schedule.ended(at(now), end, 1.0);
-            assert_eq!(schedule.not_before(), Some(at(expected)), "{end:?} at {now}");
+            assert_eq!(
+                schedule.not_before(),
+                Some(at(expected)),
+                "{end:?} at {now}"
+            );
             assert_eq!(schedule.renew_at(), None);
         }
     }

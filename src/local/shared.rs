@@ -94,7 +94,6 @@ impl SharedSubscription {
 
 impl Drop for SharedSubscription {
     fn drop(&mut self) {
-        self.kinesis
-            .look(|engine, _| engine.unsubscribe(self.id));
+        self.kinesis.look(|engine, _| engine.unsubscribe(self.id));
     }
 }

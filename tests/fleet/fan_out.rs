@@ -66,7 +66,9 @@ fn processes_stops_under_load_and_resumes() {
     );
     let reason = daemon.wait_log("Reading by ", seconds(5));
     assert!(
-        reason.contains("enhanced fan-out with the paid consumer 'app', because retrievalMode is DEFAULT"),
+        reason.contains(
+            "enhanced fan-out with the paid consumer 'app', because retrievalMode is DEFAULT"
+        ),
         "{reason}"
     );
     assert_eq!(
@@ -172,10 +174,7 @@ fn subscriptions_that_end_all_the_time() {
 #[test]
 fn a_slow_child_holds_the_stream_back() {
     let world = World::new("fan-out-slow", 1);
-    let recorder = world
-        .recorder()
-        .with("sleep", 7)
-        .with("sleep.lives", 1);
+    let recorder = world.recorder().with("sleep", 7).with("sleep.lives", 1);
     let properties = world
         .fan_out(&recorder, 10_000)
         .set("maxPendingProcessRecordsInput", 1);
@@ -185,11 +184,15 @@ fn a_slow_child_holds_the_stream_back() {
         &properties,
         &["--log", "info,kcl_daemon::fetch=debug"],
     );
-    until("subscriptions are let go and made again", seconds(120), || {
-        let log = daemon.log();
-        log.matches("the subscription is let go").count() >= 2
-            && log.matches("subscribed at AfterSequenceNumber").count() >= 2
-    });
+    until(
+        "subscriptions are let go and made again",
+        seconds(120),
+        || {
+            let log = daemon.log();
+            log.matches("the subscription is let go").count() >= 2
+                && log.matches("subscribed at AfterSequenceNumber").count() >= 2
+        },
+    );
     let ids = load.stop_ids();
     let ledger = wait_processed(&recorder, &ids, seconds(60));
     daemon.terminate();

@@ -5,9 +5,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kcl_daemon::core::aggregate::{
-    Aggregator, Deaggregated, NewRecord, RangeFilter, deaggregate,
-};
+use kcl_daemon::core::aggregate::{Aggregator, Deaggregated, NewRecord, RangeFilter, deaggregate};
 use kcl_daemon::core::hash_range::HashRange;
 use kcl_daemon::os::entropy::SystemEntropy;
 use kcl_daemon::ports::Entropy as _;
@@ -187,7 +185,10 @@ fn compare(sandbox: &Sandbox, mut program: Command) {
         let made = answer["made"].as_str().expect("base64");
         assert_eq!(made, STANDARD.encode(ours), "group {answers}");
         assert_eq!(answer["read"], read(ours), "group {answers}");
-        for (data, theirs) in broken.iter().zip(answer["broken"].as_array().expect("a list")) {
+        for (data, theirs) in broken
+            .iter()
+            .zip(answer["broken"].as_array().expect("a list"))
+        {
             let ours = read(data);
             // What is no aggregate at all is one raw record: some say so by an error, some by itself.
             if !ours.is_null() || theirs.as_array().is_some_and(|records| records.len() > 1) {

@@ -131,13 +131,11 @@ async fn go_through(world: &World, reading: &mut Reading) {
     reading.to_end().await;
 }
 
-fn check(
-    world: &World,
-    reading: &Reading,
-    operation: &str,
-    action: &Action,
-) -> Result<(), String> {
-    let expected: Vec<String> = ["a", "b", "c", "d"].iter().flat_map(|p| named(p, 5)).collect();
+fn check(world: &World, reading: &Reading, operation: &str, action: &Action) -> Result<(), String> {
+    let expected: Vec<String> = ["a", "b", "c", "d"]
+        .iter()
+        .flat_map(|p| named(p, 5))
+        .collect();
     if reading.read != expected {
         return Err(format!("it gave {:?}", reading.read));
     }
@@ -166,13 +164,18 @@ fn check(
     }
     let first = attempts.iter().position(|call| call.failed).unwrap_or(0);
     for (nth, (shortest, longest)) in action.pause_ms.iter().enumerate() {
-        let (Some(before), Some(after)) = (attempts.get(first + nth), attempts.get(first + nth + 1))
+        let (Some(before), Some(after)) =
+            (attempts.get(first + nth), attempts.get(first + nth + 1))
         else {
             return Err("the call was not made again".to_owned());
         };
         let pause = u64::try_from((after.at - before.at).as_millis()).unwrap_or(u64::MAX);
         // A call without an answer takes as long as it is allowed to.
-        let pause = if pause >= 30_000 { pause - 30_000 } else { pause };
+        let pause = if pause >= 30_000 {
+            pause - 30_000
+        } else {
+            pause
+        };
         // Tokio's timers have a grain of a millisecond.
         if pause + 1 < *shortest || pause > *longest + 3 {
             return Err(format!(

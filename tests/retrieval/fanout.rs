@@ -7,11 +7,13 @@ use std::time::Duration;
 use kcl_daemon::aws::fanout::KinesisFanOut;
 use kcl_daemon::aws::kinesis::StreamRef;
 use kcl_daemon::core::aggregate::{Aggregator, NewRecord};
-use kcl_daemon::fetch::{Anchor, Budget, ConsumerChoice, Registration, RegistrationSettings, Retrieval};
-use kcl_daemon::local::LocalStream;
-use kcl_daemon::local::kinesis::{ErrorKind, Operation, Options};
 use kcl_daemon::core::ids::ShardId;
 use kcl_daemon::core::stream::IteratorStart;
+use kcl_daemon::fetch::{
+    Anchor, Budget, ConsumerChoice, Registration, RegistrationSettings, Retrieval,
+};
+use kcl_daemon::local::LocalStream;
+use kcl_daemon::local::kinesis::{ErrorKind, Operation, Options};
 use kcl_daemon::ports::{EnhancedFanOut as _, StreamError, StreamErrorKind};
 
 use super::faults::{Fault, Plan};
@@ -476,7 +478,11 @@ fn hundreds_of_shards_register_once() {
             *per_second.entry(call.at.as_secs()).or_default() += 1;
         }
         let most = per_second.values().max().copied().unwrap_or(0);
-        assert!(renewals.len() >= 300 && most <= 25, "{} {most}", renewals.len());
+        assert!(
+            renewals.len() >= 300 && most <= 25,
+            "{} {most}",
+            renewals.len()
+        );
     });
 }
 
@@ -501,7 +507,10 @@ fn latest_does_not_move() {
             assert_eq!(reading.read, named("new", 3));
             let starts = starts(&world);
             assert_eq!(starts[0], "LATEST");
-            assert!(starts.len() >= 2 && starts[1..].iter().all(|s| s != "LATEST"), "{starts:?}");
+            assert!(
+                starts.len() >= 2 && starts[1..].iter().all(|s| s != "LATEST"),
+                "{starts:?}"
+            );
         }
     });
 }
@@ -613,7 +622,9 @@ fn a_full_stream_of_consumers_is_told() {
         let error: StreamError = registration.arn().await.expect_err("no room");
         assert_eq!(error.kind, StreamErrorKind::SlowDown);
         assert!(
-            error.message.contains("limited number of registered consumers"),
+            error
+                .message
+                .contains("limited number of registered consumers"),
             "{error}"
         );
         assert_eq!(world.door.calls_of("RegisterStreamConsumer").len(), 10);

@@ -246,4 +246,3 @@ fn exception(code: &str) -> Bytes {
     write_message_to(&message, &mut bytes).expect("a small message");
     bytes.into()
 }
-

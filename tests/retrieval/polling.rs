@@ -59,7 +59,10 @@ fn a_shard_is_read_five_times_a_second_at_most() {
         let calls = world.door.calls_of("GetRecords");
         assert!(densest(&calls, SECOND) <= 5);
         let took = world.clock.now().since_origin() - 60 * SECOND;
-        assert!(took < 13 * SECOND, "behind the tip nothing else slows it: {took:?}");
+        assert!(
+            took < 13 * SECOND,
+            "behind the tip nothing else slows it: {took:?}"
+        );
     });
 }
 

@@ -96,7 +96,9 @@ impl World {
             endpoint: Some("http://embedded.localhost".to_owned()),
             ..ClientSettings::new(Duration::from_secs(30))
         };
-        let client = clients::kinesis(&settings, &access).await.expect("a region");
+        let client = clients::kinesis(&settings, &access)
+            .await
+            .expect("a region");
         let reference = StreamRef::Name(STREAM.to_owned());
         let http = door.client();
         let fan_out = KinesisFanOut::new(
@@ -104,8 +106,9 @@ impl World {
             reference.clone(),
             Arc::new(move || http.clone()),
         );
-        let stream =
-            Arc::new(KinesisStream::new(client.clone(), reference).compare_clocks(Arc::clone(&clock)));
+        let stream = Arc::new(
+            KinesisStream::new(client.clone(), reference).compare_clocks(Arc::clone(&clock)),
+        );
         let entropy = Arc::new(SystemEntropy::from_seed(7));
         let retrieval = match way {
             Way::Polling => Retrieval::Polling,

@@ -28,12 +28,7 @@ impl Services {
     }
 
     /// As [`Self::on_port`], with more arguments.
-    pub fn with(
-        sandbox: &Sandbox,
-        streams: &[(&str, u32)],
-        port: u16,
-        arguments: &[&str],
-    ) -> Self {
+    pub fn with(sandbox: &Sandbox, streams: &[(&str, u32)], port: u16, arguments: &[&str]) -> Self {
         let log = sandbox.path().join("services.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kcl-daemon"));
         command.args(["local", "serve", "--port", &port.to_string()]);
