@@ -9,6 +9,10 @@ use std::sync::{Mutex, OnceLock};
 use super::support::skipped;
 
 /// A program that we did not write.
+#[allow(
+    dead_code,
+    reason = "tests/retrieval mounts this file for some of them"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tool {
     /// Kinesis, for volume.
