@@ -313,7 +313,11 @@ async fn access(
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
-        system_properties: std::collections::HashMap::new(),
+        system_properties: environment
+            .system_properties()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
     };
     Access::new(
         http.clone(),

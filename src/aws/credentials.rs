@@ -247,10 +247,12 @@ async fn provider_config(context: &CredentialsContext) -> ProviderConfig {
         .with_region(sts_region(context).await)
 }
 
-/// The region for calls of STS: the environment's or the profile's, else the configuration's. The
-/// instance's metadata service is not asked, which off EC2 would cost seconds.
+/// The region for calls of STS: that of `-Daws.region`, the environment's or the profile's, else the
+/// configuration's. The instance's metadata service is not asked, which off EC2 would cost seconds.
 async fn sts_region(context: &CredentialsContext) -> Option<Region> {
-    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+    let of_java = context.system_properties.get("aws.region").cloned();
+    RegionProviderChain::first_try(of_java.map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new())
         .or_else(context.region.clone().map(Region::new))
         .region()
