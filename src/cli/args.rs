@@ -7,23 +7,23 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 /// What stands below the options.
 const AFTER_HELP: &str = "\
 Examples:
-  kcl-daemon --properties app.properties            in the place of: java … MultiLangDaemon -p app.properties
-  kcl-daemon --local --local-generate 5 -p app.properties   without AWS, with records made up
+  kcl-daemon -p app.properties                      where it was: java … MultiLangDaemon -p app.properties
+  kcl-daemon --local --local-generate 5 -p app.properties    without AWS, with records made up
   kcl-daemon help properties failoverTimeMillis     what a property does
 
 Properties and environment:
-  Each property may also be given as -D key=value or in the environment as KCL_DAEMON_ and its name in
-  capitals (KCL_DAEMON_STREAM_NAME). -D beats the environment, the environment beats the file.
+  A property may also be given as -D key=value, or in the environment: KCL_DAEMON_STREAM_NAME for
+  streamName. -D beats the environment, the environment beats the file.
   KCL_DAEMON_PROPERTIES names the file, KCL_DAEMON_LOG is --log.
-  @FILE puts the lines of a file in the place of an argument.
+  @FILE in the place of an argument puts the lines of a file there.
 
-Other lines it understands, so that helpers can start it as 'java':
+Helpers can start it as 'java' or 'sylvite'; it understands their lines:
   -cp PATH -Dx=y … software.amazon.kinesis.multilang.MultiLangDaemon [-p] FILE [-l LOGBACK]
-  --config=FILE [--name=value …], and with the name 'sylvite' its environment: sylvite's line
+  --config=FILE [--name=value …], with sylvite's defaults and its names in the environment
 
 Exit codes:
   0 after a graceful stop; 1 if it cannot start or go on; 2 for a sub-command used wrongly;
-  128 + signal if a stop had to be cut short (SIGTERM: 143).";
+  128 + signal if a stop had to be cut short (SIGTERM: 143)";
 
 /// Drop-in replacement for the Java MultiLangDaemon of the Kinesis Client Library.
 ///

@@ -26,14 +26,44 @@ pub fn man(words: &[String]) -> ExitCode {
         eprintln!("kcl-daemon man: there is no command '{}'", words.join(" "));
         return ExitCode::from(WRONG_USE);
     };
-    let mut page = Vec::new();
-    match Man::new(command.clone()).render(&mut page) {
-        Ok(()) => print(&page),
+    match page(command) {
+        Ok(page) => print(&page),
         Err(error) => {
             eprintln!("kcl-daemon man: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The page, with the text below the options as it is: roff would run its lines together.
+fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
+    let man = Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(notes) = command.get_after_help() {
+        writeln!(page, ".SH NOTES\n.nf\n{}\n.fi", escaped(&notes.to_string()))?;
+    }
+    Ok(page)
+}
+
+/// For roff: no escapes, no requests, and hyphens that can be copied.
+fn escaped(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        if line.starts_with(['.', '\'']) {
+            format!("\\&{line}")
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The definition of a sub-command.
@@ -77,20 +107,25 @@ mod tests {
         let mut definition = Args::command();
         definition.build();
         for (words, expected) in [
-            (&[][..], "enforce"),
+            (&[][..], "\\-cp PATH"),
             (&["run"], "log\\-configuration"),
             #[cfg(feature = "local")]
             (&["local", "serve"], "enforce\\-limits"),
         ] {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let command = command(&definition, &words).unwrap();
-            let mut page = Vec::new();
-            Man::new(command.clone()).render(&mut page).unwrap();
-            let page = String::from_utf8(page).unwrap();
-            assert!(
-                page.contains(".TH") && (words.is_empty() || page.contains(expected)),
-                "{page}"
-            );
+            let page = String::from_utf8(page(command).unwrap()).unwrap();
+            assert!(page.contains(".TH") && page.contains(expected), "{page}");
+            for line in page.lines() {
+                let request = line.starts_with('.') && !line.starts_with("...");
+                let known = [
+                    ".ie", ".el", ".TH", ".SH", ".TP", ".PP", ".RS", ".RE", ".br", ".nf", ".fi",
+                ];
+                assert!(
+                    !request || known.iter().any(|known| line.starts_with(known)),
+                    "{line}"
+                );
+            }
         }
         assert!(command(&definition, &["nothing".to_owned()]).is_none());
     }
