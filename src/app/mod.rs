@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::app::wiring::{Children, Wiring};
 use crate::child;
 use crate::config::DaemonConfig;
 use crate::core::ids::WorkerId;
+use crate::observe::log;
 use crate::os::environment::{self, Environment};
 use crate::os::guardian::GuardianProgram;
 use crate::os::lock::{LockError, LockPlaces, WorkerIdLock};
@@ -35,7 +36,7 @@ pub fn run(config: &DaemonConfig, environment: &Environment) -> ExitCode {
     match start(config, environment, open_files.before) {
         Ok(code) => code,
         Err(message) => {
-            error!("{message}");
+            log::fatal(&message);
             ExitCode::FAILURE
         }
     }

@@ -287,3 +287,13 @@ async fn a_refused_role_is_nobodys_hiccup() {
     assert!(!failure.transient, "{failure}");
     assert!(failure.to_string().contains("not this role"), "{failure}");
 }
+
+#[tokio::test]
+async fn the_region_of_a_line_for_java_goes_first() {
+    let context = CredentialsContext {
+        system_properties: map(&[("aws.region", "ap-south-1")]),
+        ..context()
+    };
+    let region = sts_region(&context).await;
+    assert_eq!(region, Some(Region::new("ap-south-1")));
+}

@@ -60,7 +60,16 @@ impl ClassPath {
             return Vec::new();
         }
         let directories = self.entries.iter().filter_map(of);
-        directories.map(|directory| directory.join(name)).collect()
+        directories
+            .map(|directory| {
+                // Messages name the file as it was given.
+                if directory == Path::new(".") {
+                    name.to_owned()
+                } else {
+                    directory.join(name)
+                }
+            })
+            .collect()
     }
 
     /// Where logback looks before it finds the configuration that the daemon's own jar has.
@@ -105,8 +114,8 @@ mod tests {
             paths(path.candidates(name)),
             [
                 "/etc/app/app.properties",
-                "./app.properties",
-                "./app.properties",
+                "app.properties",
+                "app.properties",
                 "/x/a.jar/app.properties",
                 "/app.properties"
             ]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::app;
 use crate::cli::files;
@@ -36,7 +36,7 @@ pub fn run(start: &Start, environment: Environment) -> ExitCode {
         Ok(config) => app::run(&config, &environment),
         Err(messages) => {
             for message in messages {
-                error!("{message}");
+                log::fatal(&message);
             }
             ExitCode::FAILURE
         }
