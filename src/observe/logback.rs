@@ -7,21 +7,22 @@ use std::fmt::Write as _;
 use roxmltree::{Document, Node, ParsingOptions};
 
 /// Java's packages and the targets that do the same work here. A target's level is that of the
-/// configured logger nearest above one of its packages, as logback would choose it.
-const TARGETS: [(&str, &[&str]); 17] = [
+/// configured logger nearest above one of its packages, as logback would choose it. `""` and
+/// what begins with `::` belong to this crate.
+const TARGETS: [(&str, &[&str]); 16] = [
     (
-        "kcl_daemon",
+        "",
         &["software.amazon.kinesis", "com.amazonaws.services.kinesis"],
     ),
     (
-        "kcl_daemon::cli",
+        "::cli",
         &[
             "software.amazon.kinesis.multilang.MultiLangDaemon",
             "com.amazonaws.services.kinesis.multilang.MultiLangDaemon",
         ],
     ),
     (
-        "kcl_daemon::child",
+        "::child",
         &[
             "software.amazon.kinesis.multilang",
             "com.amazonaws.services.kinesis.multilang",
@@ -35,42 +36,42 @@ const TARGETS: [(&str, &[&str]); 17] = [
         ],
     ),
     (
-        "kcl_daemon::fetch",
+        "::fetch",
         &[
             "software.amazon.kinesis.retrieval",
             "com.amazonaws.services.kinesis.clientlibrary.proxies",
         ],
     ),
     (
-        "kcl_daemon::worker",
+        "::worker",
         &[
             "software.amazon.kinesis.coordinator",
             "com.amazonaws.services.kinesis.clientlibrary.lib.worker",
         ],
     ),
     (
-        "kcl_daemon::worker::consumer",
+        "::worker::consumer",
         &[
             "software.amazon.kinesis.lifecycle",
             "com.amazonaws.services.kinesis.clientlibrary.lib.worker",
         ],
     ),
     (
-        "kcl_daemon::worker::keeper",
+        "::worker::keeper",
         &[
             "software.amazon.kinesis.leases",
             "com.amazonaws.services.kinesis.leases",
         ],
     ),
     (
-        "kcl_daemon::aws",
+        "::aws",
         &[
             "software.amazon.kinesis.leases",
             "com.amazonaws.services.kinesis.leases",
         ],
     ),
     (
-        "kcl_daemon::observe",
+        "::observe",
         &[
             "software.amazon.kinesis.metrics",
             "com.amazonaws.services.kinesis.metrics",
@@ -88,26 +89,18 @@ const TARGETS: [(&str, &[&str]); 17] = [
         "aws_smithy_runtime_api",
         &["software.amazon.awssdk", "com.amazonaws.http"],
     ),
-    (
-        "aws_sdk_kinesis",
-        &["software.amazon.awssdk", "com.amazonaws.http"],
-    ),
-    (
-        "aws_sdk_dynamodb",
-        &["software.amazon.awssdk", "com.amazonaws.http"],
-    ),
+    ("aws_sdk", &["software.amazon.awssdk", "com.amazonaws.http"]),
     ("hyper", &["io.netty", "org.apache.http"]),
     ("rustls", &["io.netty", "org.apache.http"]),
 ];
 
 /// Targets that stay at WARN unless a logger of their packages says otherwise: what is noise at the
 /// level of the root logger in logback too, and drowned the daemon's own lines there.
-const QUIET: [&str; 7] = [
+const QUIET: [&str; 6] = [
     "aws_config",
     "aws_smithy_runtime",
     "aws_smithy_runtime_api",
-    "aws_sdk_kinesis",
-    "aws_sdk_dynamodb",
+    "aws_sdk",
     "hyper",
     "rustls",
 ];
@@ -348,7 +341,9 @@ fn directives(levels: &BTreeMap<String, Level>, remarks: &mut Vec<String>) -> Op
             (None, _) => None,
         };
         if let Some(level) = level {
-            all.push(format!("{target}={}", level.directive()));
+            let ours = target.is_empty() || target.starts_with("::");
+            let root = if ours { env!("CARGO_CRATE_NAME") } else { "" };
+            all.push(format!("{root}{target}={}", level.directive()));
         }
     }
     (!all.is_empty()).then(|| all.join(","))

@@ -5,8 +5,12 @@ fn read_text(text: &str) -> Logback {
     read(text.as_bytes(), &variable)
 }
 
-/// The level that the directives give a target.
+/// The level that the directives give a target; `::` begins a module of ours.
 fn effective(logback: &Logback, target: &str) -> String {
+    let target = match target.strip_prefix("::") {
+        Some(module) => format!("{}::{module}", env!("CARGO_CRATE_NAME")),
+        None => target.to_owned(),
+    };
     let filter = logback.filter.clone().unwrap_or_default();
     let mut best = (0, "none".to_owned());
     for directive in filter.split(',') {
@@ -23,7 +27,7 @@ fn levels_of_root_and_loggers() {
     let cases: [(&str, &[(&str, &str)]); 15] = [
         (
             r#"<root level="DEBUG"/>"#,
-            &[("kcl_daemon::worker", "debug"), ("hyper", "warn")],
+            &[("::worker", "debug"), ("hyper", "warn")],
         ),
         (
             r#"<root level="error"/>"#,
@@ -41,37 +45,27 @@ fn levels_of_root_and_loggers() {
         (
             r#"<logger name="software.amazon.kinesis" level="DEBUG"/>"#,
             &[
-                ("kcl_daemon::fetch", "debug"),
+                ("::fetch", "debug"),
                 ("child", "debug"),
                 ("aws_config", "none"),
             ],
         ),
         (
             r#"<logger name="software.amazon.kinesis.multilang" level="WARN"/><root level="INFO"/>"#,
-            &[
-                ("child", "warn"),
-                ("kcl_daemon::child", "warn"),
-                ("kcl_daemon::worker", "info"),
-            ],
+            &[("child", "warn"), ("::child", "warn"), ("::worker", "info")],
         ),
         (
             r#"<logger name="software.amazon.kinesis.retrieval" level="TRACE"/>"#,
-            &[
-                ("kcl_daemon::fetch::polling", "trace"),
-                ("kcl_daemon::worker", "none"),
-            ],
+            &[("::fetch::polling", "trace"), ("::worker", "none")],
         ),
         (
             r#"<logger name="software.amazon.kinesis.lifecycle" level="DEBUG"/>
                <logger name="software.amazon.kinesis.coordinator" level="WARN"/>"#,
-            &[
-                ("kcl_daemon::worker::consumer", "debug"),
-                ("kcl_daemon::worker", "warn"),
-            ],
+            &[("::worker::consumer", "debug"), ("::worker", "warn")],
         ),
         (
             r#"<logger name="software.amazon" level="WARN"/><logger name="software.amazon.awssdk" level="DEBUG"/>"#,
-            &[("kcl_daemon", "warn"), ("aws_sdk_kinesis", "debug")],
+            &[("kcl_daemon", "warn"), ("aws_sdk", "debug")],
         ),
         (
             r#"<logger name="com.amazonaws" level="ERROR"/>"#,
