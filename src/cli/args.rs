@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::cli::check::CheckArgs;
+
 /// Drop-in replacement for the Java MultiLangDaemon of the Kinesis Client Library.
 ///
 /// Reads a Kinesis stream, shares its shards with the other workers of the application through a
@@ -30,6 +32,8 @@ pub struct Args {
 pub enum Command {
     /// Run the daemon (the default)
     Run(RunArgs),
+    /// Look at a configuration without starting anything: what is in effect, and would it work
+    Check(CheckArgs),
     /// The embedded Kinesis and DynamoDB
     #[cfg(feature = "local")]
     #[command(subcommand)]
@@ -124,6 +128,7 @@ mod tests {
             let run = match args.command {
                 Some(Command::Run(run)) => run,
                 None => args.run,
+                Some(Command::Check(_)) => panic!("{line}"),
                 #[cfg(feature = "local")]
                 Some(Command::Local(_)) => panic!("{line}"),
             };

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod args;
+mod check;
+mod load;
 #[cfg(feature = "local")]
 mod local;
 mod run;
@@ -30,6 +32,7 @@ pub fn main() -> ExitCode {
     match args.command {
         None => run::run(&args.run),
         Some(Command::Run(run)) => run::run(&run),
+        Some(Command::Check(command)) => check::run(&command),
         #[cfg(feature = "local")]
         Some(Command::Local(command)) => local::run(&command),
     }

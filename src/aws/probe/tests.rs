@@ -61,8 +61,10 @@ async fn a_stream_is_described() {
 #[tokio::test]
 async fn all_pages_of_consumers_are_listed_and_a_circle_ends() {
     let page = |name: &str, next: &str| {
-        Reply::ok(json!({"Consumers": [{"ConsumerName": name, "ConsumerARN": format!("arn:{name}"),
-            "ConsumerStatus": "ACTIVE", "ConsumerCreationTimestamp": 1.7e9}], "NextToken": next}))
+        Reply::ok(
+            json!({"Consumers": [{"ConsumerName": name, "ConsumerARN": format!("arn:{name}"),
+            "ConsumerStatus": "ACTIVE", "ConsumerCreationTimestamp": 1.7e9}], "NextToken": next}),
+        )
     };
     let service = FakeService::script(vec![page("a", "1"), page("b", "2"), page("c", "2")]);
     let consumers = probe(&service).await.consumers("arn:x").await.unwrap();
@@ -158,7 +160,10 @@ async fn identity_and_simulation_are_read() {
         .simulate("arn:role", &["dynamodb:PutItem".to_owned()], "arn:t", "app")
         .await
         .unwrap();
-    let decisions: Vec<Decision> = decisions.into_iter().map(|(_, decision)| decision).collect();
+    let decisions: Vec<Decision> = decisions
+        .into_iter()
+        .map(|(_, decision)| decision)
+        .collect();
     assert_eq!(
         decisions,
         [
