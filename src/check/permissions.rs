@@ -1,6 +1,8 @@
 //! The credentials, whose they are, and what they may do that was not tried: writes are never tried,
 //! so IAM's policy simulator is asked about them, where it may be.
 
+use std::collections::HashMap;
+
 use crate::aws::credentials::Provided;
 use crate::aws::probe::authority::{Authority, Caller, Decision, Principal};
 use crate::check::online::limited;
@@ -149,6 +151,8 @@ pub async fn simulate(
     clock: &dyn Clock,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
+    // A simulator that may not be asked, or does not answer, is not asked again.
+    let mut given_up: HashMap<For, String> = HashMap::new();
     for statement in &policy.statements {
         // The tables of 3.0 to 3.4 are looked for, never made; the role's own source is not known here.
         if statement.sid == "Kcl30To34Tables" || statement.whose == For::Source {
@@ -161,9 +165,10 @@ pub async fn simulate(
         let owner = known
             .iter()
             .find(|known| known.services.contains(&statement.whose));
-        let decided = match owner {
-            Some(owner) => decide(owner, statement, &actions, clock).await,
-            None => Err("the credentials are not known".to_owned()),
+        let decided = match (given_up.get(&statement.whose), owner) {
+            (Some(why), _) => Err(why.clone()),
+            (None, Some(owner)) => decide(owner, statement, &actions, clock).await,
+            (None, None) => Err("the embedded services know no permissions".to_owned()),
         };
         match decided {
             Ok(decisions) => {
@@ -175,11 +180,14 @@ pub async fn simulate(
                     steps.push(judged(action, statement, decision));
                 }
             }
-            Err(why) => steps.push(Step::new(
-                actions.join(", "),
-                NotVerified,
-                format!("not tried, as it would write or cost; {why}"),
-            )),
+            Err(why) => {
+                steps.push(Step::new(
+                    actions.join(", "),
+                    NotVerified,
+                    format!("not tried: {why}"),
+                ));
+                given_up.insert(statement.whose, why);
+            }
         }
     }
     merge(steps)

@@ -24,17 +24,13 @@ const QUIET: &str = "warn";
 /// How to check.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(
-    long_about = "Look at a configuration without starting anything: what is in effect and who set it, what Java \
-        would have done otherwise, whether the executable can be run, and what it costs. With --online the services \
-        are asked too: credentials, stream, lease table, fan-out consumer, permissions, clock. Nothing is written: \
-        reads are tried, writes are put to IAM's policy simulator where that is allowed. Among the reads are one \
-        GetRecords for one record and one scan of the lease table.",
-    after_help = "Exit codes: 0 the daemon would start, 1 it would not (with --strict also: there are warnings), \
+    after_long_help = "Exit codes: 0 the daemon would start, 1 it would not (with --strict also: there are warnings), \
         2 the command line is wrong.\n\n\
         Examples:\n  \
         kcl-daemon check -p app.properties\n  \
         kcl-daemon check -p app.properties --online --strict --format json\n  \
-        kcl-daemon check -p app.properties --iam > policy.json"
+        kcl-daemon check -p app.properties --iam > policy.json",
+    after_help = "Exit codes: 0 the daemon would start, 1 it would not, 2 the command line is wrong."
 )]
 pub struct CheckArgs {
     /// The configuration, as for running.
