@@ -29,6 +29,7 @@ pub struct Identity {
 /// The credentials of some services, once it is known whose they are.
 pub struct Known {
     services: Vec<For>,
+    usable: bool,
     authority: Option<Authority>,
     /// `Err` says why it is not known.
     caller: Result<Caller, String>,
@@ -101,6 +102,7 @@ pub async fn identify(identities: Vec<Identity>, clock: &dyn Clock) -> (Vec<Step
         });
         known.push(Known {
             services: identity.services,
+            usable,
             authority,
             caller,
             simulator: identity.simulator,
@@ -118,6 +120,14 @@ pub fn caller_for(known: &[Known], service: For) -> Option<&Caller> {
         .caller
         .as_ref()
         .ok()
+}
+
+/// Whether a service has no credentials to call it with. The embedded ones need none.
+#[must_use]
+pub fn lacks_credentials(known: &[Known], service: For) -> bool {
+    known
+        .iter()
+        .any(|known| known.services.contains(&service) && !known.usable)
 }
 
 /// The actions of a statement that were not tried.
