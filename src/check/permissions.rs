@@ -12,6 +12,11 @@ use crate::ports::{BoxFuture, Clock};
 
 use Outcome::{Failure, NotVerified, Ok as Fine, Warning};
 
+/// Who says that an action is allowed.
+const BY_SIMULATOR: &str = "says the policy simulator";
+const BY_ROOT: &str =
+    "as the credentials are the account's root, whom only an organisation can limit";
+
 /// The credentials of some services.
 pub struct Identity {
     /// The services that use them.
@@ -181,13 +186,13 @@ pub async fn simulate(
             (None, None) => Err("the embedded services know no permissions".to_owned()),
         };
         match decided {
-            Ok(decisions) => {
+            Ok((by, decisions)) => {
                 for action in actions {
                     let decision = decisions
                         .iter()
                         .find(|(name, _)| name.eq_ignore_ascii_case(action))
                         .map(|(_, decision)| decision);
-                    steps.push(judged(action, statement, decision));
+                    steps.push(judged(action, statement, decision, by));
                 }
             }
             Err(why) => {
@@ -228,7 +233,7 @@ async fn decide(
     statement: &Statement,
     actions: &[&'static str],
     clock: &dyn Clock,
-) -> Result<Vec<(String, Decision)>, String> {
+) -> Result<(&'static str, Vec<(String, Decision)>), String> {
     let caller = owner
         .caller
         .as_ref()
@@ -250,11 +255,12 @@ async fn decide(
                 .unwrap_or_else(Err)
         }
     };
-    match caller.principal() {
-        Principal::Root => Ok(actions
-            .iter()
-            .map(|action| (action.clone(), Decision::Allowed))
-            .collect()),
+    let decisions = match caller.principal() {
+        // Nobody was asked, and the reader should know.
+        Principal::Root => {
+            let allowed = |action: &String| (action.clone(), Decision::Allowed);
+            return Ok((BY_ROOT, actions.iter().map(allowed).collect()));
+        }
         Principal::Other => Err(format!(
             "{} is neither a user nor a role, so there are no policies to simulate",
             caller.arn
@@ -271,10 +277,11 @@ async fn decide(
             }
             decided => decided,
         },
-    }
+    };
+    decisions.map(|decisions| (BY_SIMULATOR, decisions))
 }
 
-fn judged(action: &str, statement: &Statement, decision: Option<&Decision>) -> Step {
+fn judged(action: &str, statement: &Statement, decision: Option<&Decision>, by: &str) -> Step {
     let lacking = match statement.need {
         Need::Now => Failure,
         Need::Useful | Need::Later => Warning,
@@ -285,7 +292,7 @@ fn judged(action: &str, statement: &Statement, decision: Option<&Decision>) -> S
         Need::Later => "; only a later version needs it",
     };
     let (outcome, message) = match decision {
-        Some(Decision::Allowed) => (Fine, "allowed, says the policy simulator".to_owned()),
+        Some(Decision::Allowed) => (Fine, format!("allowed, {by}")),
         Some(Decision::NotAllowed) => (
             lacking,
             format!(
@@ -365,7 +372,7 @@ mod tests {
             ("Kcl3LeaseTableIndex", Some(Decision::NotAllowed), Warning),
         ] {
             let statement = policy.statements.iter().find(|s| s.sid == sid).unwrap();
-            let step = judged("x:Y", statement, decision.as_ref());
+            let step = judged("x:Y", statement, decision.as_ref(), BY_SIMULATOR);
             assert_eq!(step.outcome, outcome, "{sid} {decision:?}");
         }
     }

@@ -305,3 +305,29 @@ fn writes_are_put_to_the_simulator() {
     );
     assert_eq!(checked.code, 1);
 }
+
+/// The account's root has no policies to simulate, and nothing is put into the simulator's mouth.
+#[test]
+fn the_simulator_is_not_quoted_when_it_was_not_asked() {
+    let sandbox = Sandbox::new("root");
+    let services = Services::embedded(&sandbox, &[("orders", 1)]);
+    let url = serve(|operation, _| {
+        assert_eq!(operation, "GetCallerIdentity");
+        Answer::xml(
+            200,
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+             <Arn>arn:aws:iam::111122223333:root</Arn><UserId>X</UserId><Account>111122223333</Account>\
+             </GetCallerIdentityResult></GetCallerIdentityResponse>",
+        )
+    });
+    let file = at(services.kinesis_endpoint())
+        .set("stsEndpoint", &url)
+        .environment("AWS_ENDPOINT_URL_IAM", &url);
+    let checked = online(&sandbox, &file);
+    let (outcome, message) = checked.step("dynamodb:PutItem");
+    assert_eq!(outcome, "ok", "{message}");
+    assert!(
+        message.contains("root") && !message.contains("simulator"),
+        "{message}"
+    );
+}

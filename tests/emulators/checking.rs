@@ -6,7 +6,7 @@ use super::peers::Peer;
 use super::scene::{PATIENCE, Scene};
 use super::support::{Daemon, Exit, Sandbox};
 
-/// Kinesis, DynamoDB, STS and IAM of one server, before and after a daemon has worked there.
+/// Before and after a daemon has worked there.
 #[test]
 fn a_configuration_is_checked_on_ministack() {
     let sandbox = Sandbox::new("check-ministack");
