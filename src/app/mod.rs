@@ -1,6 +1,7 @@
 //! The composition root: configuration → adapters → worker; order of start and stop; exit code.
 //! The only place that knows everything.
 
+pub mod check;
 mod settings;
 mod wiring;
 

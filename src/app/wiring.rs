@@ -12,6 +12,7 @@ use crate::aws::credentials::{self, CredentialsContext};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
+use crate::aws::probe::Probe;
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::{DaemonConfig, ServiceEndpoint};
@@ -51,7 +52,7 @@ pub struct Children {
 }
 
 /// Where the services are.
-enum Place {
+pub(super) enum Place {
     Aws,
     #[cfg(feature = "local")]
     Embedded(Arc<crate::local::LocalAws>),
@@ -127,8 +128,9 @@ pub async fn wire(
     })
 }
 
+/// Finds the services, or makes the embedded ones.
 #[cfg(not(feature = "local"))]
-fn place(
+pub(super) fn place(
     config: &DaemonConfig,
     _: &Arc<dyn Clock>,
     _: &mut TaskGroup<()>,
@@ -141,8 +143,9 @@ fn place(
     Ok(Place::Aws)
 }
 
+/// Finds the services, or makes the embedded ones.
 #[cfg(feature = "local")]
-fn place(
+pub(super) fn place(
     config: &DaemonConfig,
     clock: &Arc<dyn Clock>,
     helpers: &mut TaskGroup<()>,
@@ -191,8 +194,25 @@ fn place(
     Ok(Place::Embedded(local))
 }
 
+/// The way to the services.
+pub(super) fn http(
+    place: &Place,
+    environment: &Environment,
+    connect: Duration,
+) -> Result<SharedHttpClient, String> {
+    match place {
+        #[cfg(feature = "local")]
+        Place::Embedded(local) => Ok(crate::local::http_client(local)),
+        Place::Aws => {
+            let variable = |name: &str| environment.get(name).map(str::to_owned);
+            pooled_client(&HttpSettings::from_environment(connect, variable))
+                .map_err(|error| error.to_string())
+        }
+    }
+}
+
 /// What the clients of one runtime share.
-struct Connections {
+pub(super) struct Connections {
     kinesis: Access,
     dynamodb: Access,
     embedded: bool,
@@ -205,24 +225,28 @@ impl Connections {
         environment: &Environment,
         connect: Duration,
     ) -> Result<Self, String> {
+        let http = http(place, environment, connect)?;
+        Ok(Self::over(place, config, environment, http).await)
+    }
+
+    /// Connections made by this client.
+    pub(super) async fn over(
+        place: &Place,
+        config: &DaemonConfig,
+        environment: &Environment,
+        http: SharedHttpClient,
+    ) -> Self {
         match place {
             #[cfg(feature = "local")]
-            Place::Embedded(local) => {
-                let access = Access::new(
-                    crate::local::http_client(local),
-                    credentials::fixed("local", "local"),
-                    CREDENTIALS,
-                );
-                Ok(Self {
+            Place::Embedded(_) => {
+                let access = Access::new(http, credentials::fixed("local", "local"), CREDENTIALS);
+                Self {
                     kinesis: access.clone(),
                     dynamodb: access,
                     embedded: true,
-                })
+                }
             }
             Place::Aws => {
-                let variable = |name: &str| environment.get(name).map(str::to_owned);
-                let http = pooled_client(&HttpSettings::from_environment(connect, variable))
-                    .map_err(|error| error.to_string())?;
                 let chains = &config.credentials;
                 let region = config.endpoints.kinesis.region.clone();
                 let kinesis = access(&chains.kinesis, &http, region.clone(), environment).await;
@@ -231,11 +255,11 @@ impl Connections {
                 } else {
                     access(&chains.dynamodb, &http, region, environment).await
                 };
-                Ok(Self {
+                Self {
                     kinesis,
                     dynamodb,
                     embedded: false,
-                })
+                }
             }
         }
     }
@@ -264,16 +288,44 @@ impl Connections {
         let client = clients::kinesis(&settings, &self.kinesis)
             .await
             .map_err(|error| format!("Kinesis: {error}"))?;
+        Ok(Arc::new(KinesisStream::new(client, self.reference(config))))
+    }
+
+    fn reference(&self, config: &DaemonConfig) -> StreamRef {
         let stream = &config.identity.stream;
         let name = stream.name.clone();
-        let reference = match &stream.arn {
+        match &stream.arn {
             Some(arn) if !self.embedded => StreamRef::Arn {
                 arn: arn.to_string(),
                 name,
             },
             _ => StreamRef::Name(name),
-        };
-        Ok(Arc::new(KinesisStream::new(client, reference)))
+        }
+    }
+
+    /// The same ways, for looking only; every call ends within `call_timeout`.
+    pub(super) async fn probe(
+        &self,
+        config: &DaemonConfig,
+        call_timeout: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Probe, String> {
+        let settings = self.settings(&config.endpoints.kinesis, call_timeout);
+        let kinesis = clients::kinesis(&settings, &self.kinesis)
+            .await
+            .map_err(|error| format!("Kinesis: {error}"))?;
+        let settings = self.settings(&config.endpoints.dynamodb, call_timeout);
+        let dynamodb = clients::dynamodb(&settings, &self.dynamodb)
+            .await
+            .map_err(|error| format!("DynamoDB: {error}"))?;
+        let reference = self.reference(config);
+        Ok(Probe {
+            stream: Arc::new(KinesisStream::new(kinesis.clone(), reference.clone())),
+            store: self.store(config, call_timeout, clock).await?,
+            kinesis,
+            reference,
+            dynamodb,
+        })
     }
 
     async fn store(
@@ -306,7 +358,21 @@ async fn access(
     region: Option<String>,
     environment: &Environment,
 ) -> Access {
-    let context = CredentialsContext {
+    let context = credentials_context(http, region, environment);
+    Access::new(
+        http.clone(),
+        credentials::build(chain, &context).await,
+        CREDENTIALS,
+    )
+}
+
+/// What credentials providers may need.
+pub(super) fn credentials_context(
+    http: &SharedHttpClient,
+    region: Option<String>,
+    environment: &Environment,
+) -> CredentialsContext {
+    CredentialsContext {
         http: http.clone(),
         region,
         environment: environment
@@ -318,10 +384,5 @@ async fn access(
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-    };
-    Access::new(
-        http.clone(),
-        credentials::build(chain, &context).await,
-        CREDENTIALS,
-    )
+    }
 }

@@ -47,11 +47,46 @@ pub async fn build(
     chain: &ProviderChain,
     context: &CredentialsContext,
 ) -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(made(chain, context).await)
+}
+
+async fn made(chain: &ProviderChain, context: &CredentialsContext) -> Chain {
     let mut providers = Vec::new();
     for spec in chain.providers() {
         providers.extend(build_one(spec, context).await);
     }
-    SharedCredentialsProvider::new(Chain { providers })
+    Chain { providers }
+}
+
+/// Which provider of a chain has credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provided {
+    /// The provider, as the configuration names it, without secrets.
+    pub provider: String,
+    /// When they end, milliseconds since the epoch; `None` for keys that stay.
+    pub expires_millis: Option<i64>,
+}
+
+/// Asks the providers of a chain as [`build`]'s result would, and tells which of them answered.
+///
+/// # Errors
+/// What each of them said.
+pub async fn who_provides(
+    chain: &ProviderChain,
+    context: &CredentialsContext,
+) -> Result<Provided, String> {
+    let (provider, credentials) = made(chain, context)
+        .await
+        .first()
+        .await
+        .map_err(|error| root_cause(&error))?;
+    let expires = credentials
+        .expiry()
+        .and_then(|expiry| expiry.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok(Provided {
+        provider,
+        expires_millis: expires.and_then(|since| i64::try_from(since.as_millis()).ok()),
+    })
 }
 
 /// Credentials that never change, for emulators.
@@ -93,13 +128,18 @@ struct Chain {
 
 impl Chain {
     async fn first_success(&self) -> provider::Result {
+        self.first().await.map(|(_, credentials)| credentials)
+    }
+
+    /// The first success, and whose it is.
+    async fn first(&self) -> Result<(String, Credentials), CredentialsError> {
         let mut attempts = Vec::with_capacity(self.providers.len());
         let mut transient = false;
         for (name, provider) in &self.providers {
             match provider.provide_credentials().await {
                 Ok(credentials) => {
                     tracing::debug!("credentials come from {name}");
-                    return Ok(credentials);
+                    return Ok((name.clone(), credentials));
                 }
                 Err(error) => {
                     let reason = root_cause(&error);

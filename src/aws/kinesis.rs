@@ -49,7 +49,7 @@ impl StreamRef {
     }
 
     /// StreamName of a call.
-    fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         match self {
             Self::Name(name) => Some(name.clone()),
             Self::Arn { .. } => None,
@@ -57,7 +57,7 @@ impl StreamRef {
     }
 
     /// StreamARN of a call.
-    fn arn(&self) -> Option<String> {
+    pub(super) fn arn(&self) -> Option<String> {
         match self {
             Self::Name(_) => None,
             Self::Arn { arn, .. } => Some(arn.clone()),
@@ -230,7 +230,7 @@ impl Stream for KinesisStream {
 }
 
 /// Calls, and once more after a hiccup.
-async fn calling<T, E, F, Fut>(
+pub(super) async fn calling<T, E, F, Fut>(
     operation: &'static str,
     subject: &str,
     send: F,

@@ -11,6 +11,7 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//! | [`probe`] | looking without touching, for `check --online` |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
@@ -23,6 +24,7 @@ pub mod expression;
 pub mod http;
 pub mod item;
 pub mod kinesis;
+pub mod probe;
 pub mod table;
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::cli::check::CheckArgs;
+
 /// What stands below the options.
 const AFTER_HELP: &str = "\
 Examples:
@@ -53,6 +55,14 @@ pub struct Args {
 pub enum Command {
     /// Run the daemon (the default)
     Run(RunArgs),
+    /// Look at a configuration without starting anything: what is in effect, and would it work
+    ///
+    /// Shows every key that is set and who set it, what Java would have done otherwise, whether the
+    /// executable can be run, and how many calls to expect. With --online the services are asked too:
+    /// credentials, stream, lease table, fan-out consumer, permissions, clock. Nothing is written: reads
+    /// are tried (among them one GetRecords for one record and one scan of the lease table), writes are
+    /// put to IAM's policy simulator where that is allowed.
+    Check(CheckArgs),
     /// The embedded Kinesis and DynamoDB
     #[cfg(feature = "local")]
     #[command(subcommand)]

@@ -1,10 +1,13 @@
 //! The command line.
 
 mod args;
+mod check;
 mod class_path;
 mod documents;
 mod files;
 mod help;
+mod levels;
+mod load;
 #[cfg(feature = "local")]
 mod local;
 mod run;
@@ -59,6 +62,7 @@ fn own(line: &[OsString], environment: Environment) -> ExitCode {
     match args.command {
         None => daemon(&args.run, environment),
         Some(Command::Run(run)) => daemon(&run, environment),
+        Some(Command::Check(command)) => check::run(&command),
         #[cfg(feature = "local")]
         Some(Command::Local(command)) => local::run(&command),
         Some(Command::Help { words }) => help::run(&words),
