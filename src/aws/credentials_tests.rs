@@ -6,7 +6,10 @@ use std::io::Write as _;
 fn context() -> CredentialsContext {
     CredentialsContext {
         http: FakeService::script(vec![Reply::Refused]).http(),
+        clock: Arc::new(crate::os::clock::SystemClock::new()),
         region: Some("eu-west-9".to_owned()),
+        sts: StsSettings::default(),
+        application: "orders".to_owned(),
         environment: HashMap::new(),
         system_properties: HashMap::new(),
     }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 #[path = "cases_tests.rs"]
 mod cases;
+#[path = "effects_tests.rs"]
+mod effects;
 
 /// What makes a file start.
 const BASE: [(&str, &str); 6] = [
@@ -47,39 +49,42 @@ fn every_set_key_has_its_line_as_origin_and_every_other_is_default() {
     }
 }
 
+/// A value that a key does not have by itself.
+fn another_value(spec: &keys::KeySpec) -> &'static str {
+    let is_narrow = matches!(spec.range, keys::Range::Within(_, most) if most < 7777.0);
+    match spec.value {
+        keys::ValueType::Int | keys::ValueType::Long if is_narrow => "33",
+        keys::ValueType::Int | keys::ValueType::Long => "7777",
+        keys::ValueType::Double => "0.25",
+        keys::ValueType::Bool => {
+            if spec.default == "true" {
+                "no"
+            } else {
+                "yes"
+            }
+        }
+        keys::ValueType::Text if spec.name == "streamArn" => {
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+        }
+        keys::ValueType::Text | keys::ValueType::CommandLine | keys::ValueType::Anything => {
+            "some-text"
+        }
+        keys::ValueType::Word(words) => words.iter().rev().find(|w| **w != spec.default).unwrap(),
+        keys::ValueType::Instant => "1700000000",
+        keys::ValueType::Duration => "PT3H",
+        keys::ValueType::Tags => "a=b",
+        keys::ValueType::Dimensions => "ShardId",
+        keys::ValueType::Uri => "http://127.0.0.1:1",
+        keys::ValueType::Region => "us-east-2",
+        keys::ValueType::Credentials => "AnonymousCredentialsProvider",
+    }
+}
+
 /// Each key of the table is set to a value of its own and shows it: none is accepted and dropped.
 #[test]
 fn every_key_that_is_set_is_in_the_result_or_spoken_of() {
     for spec in keys::all() {
-        let is_narrow = matches!(spec.range, keys::Range::Within(_, most) if most < 7777.0);
-        let text = match spec.value {
-            keys::ValueType::Int | keys::ValueType::Long if is_narrow => "33",
-            keys::ValueType::Int | keys::ValueType::Long => "7777",
-            keys::ValueType::Double => "0.25",
-            keys::ValueType::Bool => {
-                if spec.default == "true" {
-                    "no"
-                } else {
-                    "yes"
-                }
-            }
-            keys::ValueType::Text if spec.name == "streamArn" => {
-                "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-            }
-            keys::ValueType::Text | keys::ValueType::CommandLine | keys::ValueType::Anything => {
-                "some-text"
-            }
-            keys::ValueType::Word(words) => {
-                words.iter().rev().find(|w| **w != spec.default).unwrap()
-            }
-            keys::ValueType::Instant => "1700000000",
-            keys::ValueType::Duration => "PT3H",
-            keys::ValueType::Tags => "a=b",
-            keys::ValueType::Dimensions => "ShardId",
-            keys::ValueType::Uri => "http://127.0.0.1:1",
-            keys::ValueType::Region => "eu-west-1",
-            keys::ValueType::Credentials => "AnonymousCredentialsProvider",
-        };
+        let text = another_value(spec);
         let mut file = format!(
             "{} = {text}\ninitialPositionInStreamExtended = 5\n",
             spec.name
