@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_credential_types::Credentials;
@@ -32,6 +31,7 @@ use crate::os::time::within;
 use crate::ports::Clock;
 
 use keys::{KeyNames, PropertyFile, from_keys};
+use sts::Ground;
 pub use sts::StsSettings;
 
 /// How long a metadata service may take. It is on this host or next to it; off EC2 its address may
@@ -64,9 +64,10 @@ pub async fn build(
     chain: &ProviderChain,
     context: &CredentialsContext,
 ) -> SharedCredentialsProvider {
+    let ground = Ground::of(context).await;
     let mut providers = Vec::new();
     for spec in chain.providers() {
-        providers.extend(build_one(spec, context).await);
+        providers.extend(build_one(spec, context, &ground).await);
     }
     SharedCredentialsProvider::new(Unhurried {
         chain: Arc::new(Chain {
@@ -194,6 +195,14 @@ impl Chain {
                         CredentialsError::ProviderTimedOut(_) => {
                             format!("no answer within {limit:?}")
                         }
+                        // The SDK's way to say that a profile is missing or empty.
+                        CredentialsError::CredentialsNotLoaded(_)
+                            if error.source().is_none() && name.starts_with("Profile") =>
+                        {
+                            "there is no profile file (~/.aws/config, ~/.aws/credentials), or the profile holds no \
+                             credentials"
+                                .to_owned()
+                        }
                         error => root_cause(error),
                     };
                     tracing::debug!("no credentials from {name}: {reason}");
@@ -231,9 +240,13 @@ impl ProvideCredentials for Chain {
 }
 
 /// One element of the configured chain, which may stand for several providers.
-async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Named> {
+async fn build_one(
+    spec: &ProviderSpec,
+    context: &CredentialsContext,
+    ground: &Ground,
+) -> Vec<Named> {
     let provider = match spec {
-        ProviderSpec::Default => return default_chain(context).await,
+        ProviderSpec::Default => return default_chain(context, ground),
         ProviderSpec::ContainerThenInstance => {
             let in_container = [
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -246,16 +259,16 @@ async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Nam
             } else {
                 ProviderSpec::Instance
             };
-            sdk_provider(&chosen, context).await
+            sdk_provider(&chosen, ground)
         }
         ProviderSpec::AssumeRole(role) => {
             let source = Chain {
-                providers: default_chain(context).await,
+                providers: default_chain(context, ground),
                 clock: Arc::clone(&context.clock),
             };
-            sts::assume_role(role, source, context).await
+            sts::assume_role(role, source, ground).await
         }
-        ProviderSpec::WebIdentity => sts::web_identity(context).await,
+        ProviderSpec::WebIdentity => sts::web_identity(context, ground),
         ProviderSpec::SystemProperty => from_keys(
             "-D options",
             KeyNames::SYSTEM_PROPERTIES,
@@ -275,10 +288,10 @@ async fn build_one(spec: &ProviderSpec, context: &CredentialsContext) -> Vec<Nam
         // The SDK cannot leave out signatures for services that ask for one; keys that nobody has come
         // to the same: emulators do not look at them, AWS refuses both.
         ProviderSpec::Anonymous => fixed("anonymous", "anonymous"),
-        ProviderSpec::Environment
-        | ProviderSpec::Profile(_)
-        | ProviderSpec::Container
-        | ProviderSpec::Instance => sdk_provider(spec, context).await,
+        ProviderSpec::Environment => environment(context),
+        ProviderSpec::Profile(_) | ProviderSpec::Container | ProviderSpec::Instance => {
+            sdk_provider(spec, ground)
+        }
     };
     vec![named(spec, provider)]
 }
@@ -297,8 +310,12 @@ fn named(spec: &ProviderSpec, provider: SharedCredentialsProvider) -> Named {
     }
 }
 
+fn environment(context: &CredentialsContext) -> SharedCredentialsProvider {
+    from_keys("environment", KeyNames::ENVIRONMENT, &context.environment)
+}
+
 /// Java's default chain in Java's order; the Rust SDK's own has the profile before web identity.
-async fn default_chain(context: &CredentialsContext) -> Vec<Named> {
+fn default_chain(context: &CredentialsContext, ground: &Ground) -> Vec<Named> {
     let mut providers = Vec::new();
     if !context.system_properties.is_empty() {
         let spec = ProviderSpec::SystemProperty;
@@ -317,37 +334,32 @@ async fn default_chain(context: &CredentialsContext) -> Vec<Named> {
         ProviderSpec::Instance,
     ] {
         let provider = match spec {
-            ProviderSpec::WebIdentity => sts::web_identity(context).await,
-            _ => sdk_provider(&spec, context).await,
+            ProviderSpec::Environment => environment(context),
+            ProviderSpec::WebIdentity => sts::web_identity(context, ground),
+            _ => sdk_provider(&spec, ground),
         };
         providers.push(named(&spec, provider));
     }
     providers
 }
 
-/// A provider that the SDK has; anything else is asked for elsewhere and is the environment here.
-async fn sdk_provider(
-    spec: &ProviderSpec,
-    context: &CredentialsContext,
-) -> SharedCredentialsProvider {
-    let config = sts::provider_config(context).await;
+/// A provider that the SDK has; anything else is asked for elsewhere and is the instance here.
+fn sdk_provider(spec: &ProviderSpec, ground: &Ground) -> SharedCredentialsProvider {
+    let config = &ground.providers;
     match spec {
         ProviderSpec::Profile(name) => {
-            let mut builder = ProfileFileCredentialsProvider::builder().configure(&config);
+            let mut builder = ProfileFileCredentialsProvider::builder().configure(config);
             if let Some(name) = name {
                 builder = builder.profile_name(name);
             }
             SharedCredentialsProvider::new(builder.build())
         }
         ProviderSpec::Container => SharedCredentialsProvider::new(
-            EcsCredentialsProvider::builder().configure(&config).build(),
+            EcsCredentialsProvider::builder().configure(config).build(),
         ),
-        ProviderSpec::Instance => SharedCredentialsProvider::new(
-            ImdsCredentialsProvider::builder()
-                .configure(&config)
-                .build(),
+        _ => SharedCredentialsProvider::new(
+            ImdsCredentialsProvider::builder().configure(config).build(),
         ),
-        _ => SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()),
     }
 }
 

@@ -14,6 +14,12 @@ pub(super) struct KeyNames<'a> {
 }
 
 impl KeyNames<'static> {
+    pub(super) const ENVIRONMENT: Self = Self {
+        // SDK v1 had the second names too.
+        access: &["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"],
+        secret: &["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"],
+        token: &["AWS_SESSION_TOKEN"],
+    };
     pub(super) const SYSTEM_PROPERTIES: Self = Self {
         access: &["aws.accessKeyId"],
         // SDK v1 had the second name.

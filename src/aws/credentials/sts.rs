@@ -7,8 +7,6 @@
 
 use std::time::SystemTime;
 
-use aws_config::default_provider::use_dual_stack::use_dual_stack_provider;
-use aws_config::default_provider::use_fips::use_fips_provider;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
@@ -46,72 +44,71 @@ async fn region(context: &CredentialsContext) -> Option<Region> {
         .await
 }
 
-/// For the SDK's own providers: profiles, container, instance.
-pub(super) async fn provider_config(context: &CredentialsContext) -> ProviderConfig {
-    let config = ProviderConfig::without_region()
-        .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
-        .with_http_client(context.http.clone())
-        .with_region(region(context).await);
-    // Also reads the profile, which then counts for the endpoint.
-    let fips = use_fips_provider(&config).await;
-    let dual_stack = use_dual_stack_provider(&config).await;
-    config.with_use_fips(fips).with_use_dual_stack(dual_stack)
+/// What providers of one chain have in common; the profile is read once for it.
+pub(super) struct Ground {
+    /// For clients of STS: region, endpoint, FIPS, dual-stack; no credentials.
+    sts: SdkConfig,
+    /// For the SDK's own providers: profiles, container, instance.
+    pub(super) providers: ProviderConfig,
 }
 
-/// What a client of STS is made of. An element's own endpoint and region go before the keys.
-async fn sdk_config(
-    context: &CredentialsContext,
-    own_endpoint: Option<&String>,
-    own_region: Option<&String>,
-    source: Option<Source>,
-) -> SdkConfig {
-    let region = match own_region {
-        Some(own) => Some(Region::new(own.clone())),
-        None => region(context).await,
-    };
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(context.http.clone())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .region(region);
-    loader = match source {
-        Some(source) => loader.credentials_provider(source),
-        None => loader.no_credentials(),
-    };
-    if let Some(endpoint) = own_endpoint.or(context.sts.endpoint.as_ref()) {
-        loader = loader.endpoint_url(endpoint);
+impl Ground {
+    pub(super) async fn of(context: &CredentialsContext) -> Self {
+        let region = region(context).await;
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(context.http.clone())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .no_credentials()
+            .region(region.clone());
+        if let Some(endpoint) = &context.sts.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let sts = loader.load().await;
+        let providers = ProviderConfig::without_region()
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_http_client(context.http.clone())
+            .with_region(region)
+            .with_use_fips(sts.use_fips())
+            .with_use_dual_stack(sts.use_dual_stack());
+        Self { sts, providers }
     }
-    loader.load().await
 }
 
 /// AssumeRole with the default chain's credentials, as Java's KCL does it.
 pub(super) async fn assume_role(
     role: &AssumeRole,
     source: Source,
-    context: &CredentialsContext,
+    ground: &Ground,
 ) -> SharedCredentialsProvider {
-    let config = sdk_config(
-        context,
-        role.endpoint.as_ref(),
-        role.endpoint_region.as_ref(),
-        Some(source),
-    )
-    .await;
-    let has_region = config.region().is_some();
+    let mut config = ground
+        .sts
+        .to_builder()
+        .credentials_provider(SharedCredentialsProvider::new(source));
+    // An element's own endpoint and region go before the keys.
+    if let Some(endpoint) = &role.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if let Some(region) = &role.endpoint_region {
+        config = config.region(Region::new(region.clone()));
+    }
+    let config = config.build();
+    if config.region().is_none() {
+        return SharedCredentialsProvider::new(NoRegion);
+    }
     let mut builder = AssumeRoleProvider::builder(&role.role_arn)
         .session_name(&role.session)
         .configure(&config);
     if let Some(id) = &role.external_id {
         builder = builder.external_id(id);
     }
-    if has_region {
-        SharedCredentialsProvider::new(builder.build().await)
-    } else {
-        SharedCredentialsProvider::new(NoRegion)
-    }
+    SharedCredentialsProvider::new(builder.build().await)
 }
 
 /// AssumeRoleWithWebIdentity as the environment describes it (EKS).
-pub(super) async fn web_identity(context: &CredentialsContext) -> SharedCredentialsProvider {
+pub(super) fn web_identity(
+    context: &CredentialsContext,
+    ground: &Ground,
+) -> SharedCredentialsProvider {
     let set = |name: &str| {
         context
             .environment
@@ -119,10 +116,9 @@ pub(super) async fn web_identity(context: &CredentialsContext) -> SharedCredenti
             .filter(|value| !value.is_empty())
             .cloned()
     };
-    let config = sdk_config(context, None, None, None).await;
     SharedCredentialsProvider::new(WebIdentity {
-        has_region: config.region().is_some(),
-        client: Client::new(&config),
+        has_region: ground.sts.region().is_some(),
+        client: Client::new(&ground.sts),
         token_file: set("AWS_WEB_IDENTITY_TOKEN_FILE"),
         role_arn: set("AWS_ROLE_ARN"),
         session: set("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| session_name(&context.application)),
