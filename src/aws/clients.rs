@@ -96,7 +96,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What is put into the SDK's user agent.
 #[must_use]
 pub fn user_agent() -> String {
-    format!("lib/{NAME}#{VERSION}")
+    format!("lib/{NAME}/{VERSION}")
 }
 
 /// What a service's client is made of. Reads the environment and the profile, and asks the instance's

@@ -33,7 +33,7 @@ fn on_instance(properties: Properties, imds: &FakeHttp) -> Properties {
 
 #[test]
 fn the_instance() {
-    let (stage, imds) = (Stage::new("instance"), imds());
+    let (mut stage, imds) = (Stage::new("instance"), imds());
     for value in [
         "InstanceProfileCredentialsProvider",
         "com.amazonaws.auth.InstanceProfileCredentialsProvider",
@@ -63,7 +63,7 @@ fn the_instance() {
 /// The region too, when nothing else names one.
 #[test]
 fn the_instances_region() {
-    let (stage, imds) = (Stage::new("instance-region"), imds());
+    let (mut stage, imds) = (Stage::new("instance-region"), imds());
     let properties = on_instance(
         stage.properties("InstanceProfileCredentialsProvider"),
         &imds,
@@ -77,7 +77,7 @@ fn the_instances_region() {
 /// ECS and EKS pod identity: full URI, with a token given or in a file that is read again.
 #[test]
 fn the_container() {
-    let stage = Stage::new("container");
+    let mut stage = Stage::new("container");
     let endpoint = FakeHttp::start(|request| match request.header("authorization") {
         "Bearer given" | "Bearer filed" if request.path == "/v1/credentials?id=7" => {
             Answer::json(200, &document("CONTAINER", 3600))

@@ -28,7 +28,7 @@ type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[test]
 fn each_gives_its_own_keys() {
-    let stage = Stage::new("plain");
+    let mut stage = Stage::new("plain");
     let (config, shared) = profiles(&stage);
     let keys = stage
         .sandbox
@@ -133,7 +133,7 @@ fn each_gives_its_own_keys() {
 
 #[test]
 fn each_service_may_have_its_own() {
-    let stage = Stage::new("per-service");
+    let mut stage = Stage::new("per-service");
     let (config, shared) = profiles(&stage);
     let properties = stage
         .properties("ProfileCredentialsProvider|work")

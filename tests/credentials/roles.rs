@@ -14,7 +14,7 @@ fn with_source(properties: Properties) -> Properties {
 
 #[test]
 fn a_role_with_everything_in_its_arguments() {
-    let (stage, sts) = (Stage::new("role"), sts(3600));
+    let (mut stage, sts) = (Stage::new("role"), sts(3600));
     let value = format!(
         "KclStsAssumeRoleCredentialsProvider|{ROLE}|my-session|endpoint={}^eu-west-3|externalId=k7",
         sts.endpoint()
@@ -39,7 +39,7 @@ fn a_role_with_everything_in_its_arguments() {
 /// `endpoint=` of the element, `stsEndpoint`, `AWS_ENDPOINT_URL_STS`, `AWS_ENDPOINT_URL`.
 #[test]
 fn where_sts_is_called() {
-    let stage = Stage::new("sts-endpoint");
+    let mut stage = Stage::new("sts-endpoint");
     let [own, key, variable, general] = std::array::from_fn(|_| sts(3600));
     let value = |more: &str| format!("StsAssumeRoleCredentialsProvider|{ROLE}|s{more}");
     let own_argument = format!("|endpoint={}^eu-west-1", own.endpoint());
@@ -63,7 +63,7 @@ fn where_sts_is_called() {
 /// `endpointRegion=` of the element, `stsRegionName`, `AWS_REGION`, `regionName`.
 #[test]
 fn in_which_region_sts_is_called() {
-    let stage = Stage::new("sts-region");
+    let mut stage = Stage::new("sts-region");
     for (argument, key, variable, expected) in [
         (
             "|endpointRegion=eu-west-3",
@@ -92,7 +92,7 @@ fn in_which_region_sts_is_called() {
 
 #[test]
 fn web_identity() {
-    let (stage, sts) = (Stage::new("web-identity"), sts(3600));
+    let (mut stage, sts) = (Stage::new("web-identity"), sts(3600));
     let token = stage.sandbox.write("token", "a.b.c\n");
     for (value, session, expected) in [
         (
@@ -129,7 +129,7 @@ fn web_identity() {
 /// The source of the configured role may itself be web identity, as on EKS.
 #[test]
 fn a_role_by_way_of_web_identity() {
-    let (stage, sts) = (Stage::new("role-chain"), sts(3600));
+    let (mut stage, sts) = (Stage::new("role-chain"), sts(3600));
     let token = stage.sandbox.write("token", "a.b.c");
     let value = format!("StsAssumeRoleCredentialsProvider|{ROLE}|s");
     let properties = stage
@@ -154,7 +154,7 @@ fn a_role_by_way_of_web_identity() {
 /// `role_arn` and `source_profile`; the endpoint is the environment's or the profile's.
 #[test]
 fn a_role_of_a_profile() {
-    let (stage, sts) = (Stage::new("profile-role"), sts(3600));
+    let (mut stage, sts) = (Stage::new("profile-role"), sts(3600));
     let config = stage.sandbox.write(
         "config",
         format!(

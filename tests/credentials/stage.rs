@@ -19,7 +19,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub struct Stage {
     pub kinesis: FakeHttp,
     pub dynamodb: FakeHttp,
-    _services: Services,
+    services: Services,
     // Last: at its end nothing of the others may be left.
     pub sandbox: Sandbox,
 }
@@ -31,7 +31,7 @@ impl Stage {
         Self {
             kinesis: FakeHttp::recording(services.kinesis_endpoint()),
             dynamodb: FakeHttp::recording(services.dynamodb_endpoint()),
-            _services: services,
+            services,
             sandbox,
         }
     }
@@ -53,15 +53,21 @@ impl Stage {
     }
 
     /// Starts a daemon, waits until it has called both services and gives the access keys that signed
-    /// the calls of Kinesis and of DynamoDB. The daemon is killed.
+    /// the calls of Kinesis and of DynamoDB. The daemon is killed. The doors are new ones: what a
+    /// daemon killed before had on its way does not count.
     #[track_caller]
-    pub fn keys(&self, properties: &Properties) -> (String, String) {
-        let before = (self.kinesis.seen().len(), self.dynamodb.seen().len());
-        let mut daemon = Daemon::start(&self.sandbox, properties, &[]);
+    pub fn keys(&mut self, properties: &Properties) -> (String, String) {
+        self.kinesis = FakeHttp::recording(self.services.kinesis_endpoint());
+        self.dynamodb = FakeHttp::recording(self.services.dynamodb_endpoint());
+        let properties = properties
+            .clone()
+            .set("kinesisEndpoint", self.kinesis.endpoint())
+            .set("dynamoDBEndpoint", self.dynamodb.endpoint());
+        let mut daemon = Daemon::start(&self.sandbox, &properties, &[]);
         let found = eventually("both services are called", SOON, || {
             assert_eq!(daemon.exited(), None, "{}", daemon.log());
-            let kinesis = signers(&self.kinesis.seen()[before.0..]);
-            let dynamodb = signers(&self.dynamodb.seen()[before.1..]);
+            let kinesis = signers(&self.kinesis.seen());
+            let dynamodb = signers(&self.dynamodb.seen());
             (!kinesis.is_empty() && !dynamodb.is_empty()).then_some((kinesis, dynamodb))
         });
         daemon.kill9();

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 service made of a function, on a loopback port; it keeps what it was asked.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
