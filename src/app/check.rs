@@ -65,7 +65,7 @@ async fn ask(
     let place = wiring::place(&config, &clock, &mut no_helpers)?;
     let dates = Dates::new(Arc::clone(&clock));
     let http = dates.watch(wiring::http(&place, environment, CONNECT)?);
-    let connections = Connections::over(&place, &config, environment, http.clone()).await;
+    let connections = Connections::over(&place, &config, environment, http.clone(), &clock).await;
     let probe = connections.probe(&config, STEP_LIMIT, &clock).await?;
 
     let mut identities = Vec::new();
@@ -74,8 +74,7 @@ async fn ask(
         for (chain, label, services) in
             groups(&chains.kinesis, &chains.dynamodb, &chains.cloudwatch)
         {
-            let region = config.endpoints.kinesis.region.clone();
-            let context = wiring::credentials_context(&http, region, environment);
+            let context = wiring::credentials_context(&config, http.clone(), environment, &clock);
             let access = Access::new(
                 http.clone(),
                 credentials::build(chain, &context).await,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::app::wiring::{Children, Wiring};
 use crate::child;
@@ -58,11 +58,17 @@ fn start(
     let me = WorkerId::new(lock.worker_id());
     info!("Using workerId: {me}");
     info!(
-        "Running {} to process stream {} with executable {} ({})",
+        "Running {} to process stream {} with executable {} (program {}, argv {:?})",
         config.identity.application_name,
         config.identity.stream.name,
         config.child.executable,
-        executable.display()
+        executable.display(),
+        config.child.argv
+    );
+    info!("Retrieval mode: {}", config.retrieval.choice.reason);
+    info!(
+        "MultiLangDaemon is adding the following fields to the User Agent: {}",
+        crate::aws::clients::user_agent()
     );
     let guardian = GuardianProgram::this_executable().map_err(|error| {
         format!("cannot find the program that ends children when the daemon is killed: {error}")
@@ -206,7 +212,13 @@ fn exit_code(end: &WorkerEnd, signal: Option<StopSignal>, second: bool) -> ExitC
             info!("Process shutdown is complete.");
             ExitCode::SUCCESS
         }
-        (WorkerEnd::Cut, Some(signal)) => ExitCode::from(128 + signal.number()),
+        (WorkerEnd::Cut, Some(signal)) => {
+            error!(
+                "Encountered an error during shutdown. It took longer than shutdownGraceMillis allows: children were \
+                 killed, and leases that could not be released expire by themselves"
+            );
+            ExitCode::from(128 + signal.number())
+        }
         (WorkerEnd::Cut | WorkerEnd::ChildFailed(_) | WorkerEnd::Failed(_), _) => ExitCode::FAILURE,
     }
 }

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::app::settings;
 use crate::aws::clients::{self, Access, ClientSettings};
-use crate::aws::credentials::{self, CredentialsContext};
+use crate::aws::credentials::{self, CredentialsContext, StsSettings};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
@@ -32,8 +32,8 @@ use crate::worker::keeper::KeeperPorts;
 const COORDINATOR_CALL: Duration = Duration::from_secs(10);
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
-/// The longest that getting credentials may take.
-const CREDENTIALS: Duration = Duration::from_secs(10);
+/// The longest that a call waits for credentials; each provider has a limit of its own.
+const CREDENTIALS: Duration = Duration::from_secs(30);
 
 /// Everything the worker needs.
 pub struct Wiring {
@@ -74,8 +74,8 @@ pub async fn wire(
     let place = place(config, &clock, helpers)?;
     let renewals = RuntimeThread::start("lease-renewal").map_err(|error| error.to_string())?;
 
-    let failover = settings::leases(config).failover;
-    let main = Connections::new(&place, config, environment, CONNECT).await?;
+    let failover = config.leases.failover_time;
+    let main = Connections::new(&place, config, environment, CONNECT, &clock).await?;
     let (stream, store) = tokio::try_join!(
         main.stream(config),
         main.store(
@@ -86,7 +86,14 @@ pub async fn wire(
     )?;
     // Connections belong to the runtime that made them, so renewals have their own.
     // A connection that fails within half of a call's limit certainly carried nothing (I.7).
-    let own = Connections::new(&place, config, environment, CONNECT.min(failover / 6)).await?;
+    let own = Connections::new(
+        &place,
+        config,
+        environment,
+        CONNECT.min(failover / 6),
+        &clock,
+    )
+    .await?;
     let renewal_store = own.store(config, failover / 3, &clock).await?;
 
     let identity = Identity {
@@ -153,21 +160,20 @@ pub(super) fn place(
     use crate::local::{Feed, LocalAws, create_stream, feed};
     use tracing::{error, info};
 
-    let settings = &config.local;
-    if !settings.enabled {
+    if !config.local.enabled {
         return Ok(Place::Aws);
     }
     let local = LocalAws::new(crate::local::kinesis::Options::default(), Arc::clone(clock))
         .map_err(|error| error.to_string())?;
     let local = Arc::new(local);
     let stream = config.identity.stream.name.clone();
-    create_stream(&local, &stream, settings.shards).map_err(|error| error.to_string())?;
+    let shards = config.local.shards;
+    create_stream(&local, &stream, shards).map_err(|error| error.to_string())?;
     info!(
-        "--local: an embedded Kinesis with the stream '{stream}' ({} shards) and an embedded DynamoDB; \
-           both are gone when the daemon ends",
-        settings.shards
+        "--local: an embedded Kinesis with the stream '{stream}' ({shards} shards) and an embedded DynamoDB; \
+           both are gone when the daemon ends"
     );
-    let source = match (&settings.input, settings.generate) {
+    let source = match (&config.local.input, config.local.generate) {
         (Some(name), _) if name == "-" => Some(Feed::Stdin),
         (Some(name), _) => Some(Feed::File(name.into())),
         (None, Some(rate)) if rate > 0.0 => Some(Feed::Generate(rate)),
@@ -224,9 +230,10 @@ impl Connections {
         config: &DaemonConfig,
         environment: &Environment,
         connect: Duration,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
         let http = http(place, environment, connect)?;
-        Ok(Self::over(place, config, environment, http).await)
+        Ok(Self::over(place, config, environment, http, clock).await)
     }
 
     /// Connections made by this client.
@@ -235,6 +242,7 @@ impl Connections {
         config: &DaemonConfig,
         environment: &Environment,
         http: SharedHttpClient,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
         match place {
             #[cfg(feature = "local")]
@@ -247,13 +255,12 @@ impl Connections {
                 }
             }
             Place::Aws => {
-                let chains = &config.credentials;
-                let region = config.endpoints.kinesis.region.clone();
-                let kinesis = access(&chains.kinesis, &http, region.clone(), environment).await;
-                let dynamodb = if chains.dynamodb == chains.kinesis {
+                let context = credentials_context(config, http, environment, clock);
+                let kinesis = access(&config.credentials.kinesis, &context).await;
+                let dynamodb = if config.credentials.dynamodb == config.credentials.kinesis {
                     kinesis.clone()
                 } else {
-                    access(&chains.dynamodb, &http, region, environment).await
+                    access(&config.credentials.dynamodb, &context).await
                 };
                 Self {
                     kinesis,
@@ -352,29 +359,23 @@ impl Connections {
     }
 }
 
-async fn access(
-    chain: &ProviderChain,
-    http: &SharedHttpClient,
-    region: Option<String>,
-    environment: &Environment,
-) -> Access {
-    let context = credentials_context(http, region, environment);
-    Access::new(
-        http.clone(),
-        credentials::build(chain, &context).await,
-        CREDENTIALS,
-    )
-}
-
-/// What credentials providers may need.
+/// What providers of credentials are made with.
 pub(super) fn credentials_context(
-    http: &SharedHttpClient,
-    region: Option<String>,
+    config: &DaemonConfig,
+    http: SharedHttpClient,
     environment: &Environment,
+    clock: &Arc<dyn Clock>,
 ) -> CredentialsContext {
+    let sts = &config.endpoints.sts;
     CredentialsContext {
-        http: http.clone(),
-        region,
+        http,
+        clock: Arc::clone(clock),
+        region: config.endpoints.kinesis.region.clone(),
+        sts: StsSettings {
+            region: sts.region.clone(),
+            endpoint: sts.endpoint.clone(),
+        },
+        application: config.identity.application_name.clone(),
         environment: environment
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -385,4 +386,12 @@ pub(super) fn credentials_context(
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
     }
+}
+
+async fn access(chain: &ProviderChain, context: &CredentialsContext) -> Access {
+    Access::new(
+        context.http.clone(),
+        credentials::build(chain, context).await,
+        CREDENTIALS,
+    )
 }

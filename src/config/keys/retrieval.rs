@@ -42,7 +42,6 @@ pub(super) const KEYS: &[KeySpec] = &[
         .bean(POLLING)
         .default("0")
         .since("3.1.1")
-        .not_yet("reads are not slowed down near the tip of the stream")
         .effect("Read less often while a shard is no more than this behind; 0 is off. Setting it selects polling."),
     KeySpec::int("retryGetRecordsInSeconds", Retrieval, Wrapper)
         .bean(POLLING)
