@@ -44,83 +44,53 @@ fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// `properties.md` §9, row by row: file, log configuration, and whether `-p` overrides another.
+/// `properties.md` §9, row by row, as data.
 #[test]
 fn the_arguments_of_the_java_daemon() {
-    for (arguments, properties, logging, overridden) in [
-        ("app.properties", "app.properties", "", false),
-        ("-p app.properties", "app.properties", "", false),
-        (
-            "--properties-file app.properties",
-            "app.properties",
-            "",
-            false,
-        ),
-        ("-p a -l b", "a", "b", false),
-        ("--log-configuration b a", "a", "b", false),
-        ("a -p b", "b", "", true),
-        ("-p b a", "b", "", true),
-        ("-- -p", "-p", "", false),
-        ("-p a -- -l", "a", "", true),
-        ("-p -l", "-l", "", false),
-        ("-p -- a", "a", "", false),
-        ("_a_", "a", "", false),
-        ("-p _a_", "a", "", false),
-        ("\"a\"", "a", "", false),
-        // What is no option is a file's name.
-        ("--help", "--help", "", false),
-        ("-h", "-h", "", false),
-        ("-p=a", "-p=a", "", false),
-        ("--propert", "--propert", "", false),
-        ("", "", "", false),
-        ("\"\"", "", "", false),
-        ("-p \"\"", "", "", false),
-        ("-p \"\" a", "a", "", false),
-        ("-l \"\" a", "a", "", false),
-        ("@args", "spaced name.properties", "", false),
-    ] {
-        // The file begins with `-p`, and its own `@` is none.
-        let (arguments, extra) = if arguments == "@args" {
-            ("@args", true)
-        } else {
-            (arguments, false)
-        };
-        let found = java(format!("kcl-daemon MLD {arguments}").trim_end());
-        assert_eq!(found.properties, path(properties), "{arguments}");
-        assert_eq!(found.log_configuration, path(logging), "{arguments}");
-        assert_eq!(found.overridden, overridden || extra, "{arguments}");
-        assert_eq!(found.class, JavaClass::Current);
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        arguments: Vec<String>,
+        /// The properties file.
+        properties: Option<PathBuf>,
+        /// The logback configuration.
+        log: Option<PathBuf>,
+        /// Whether `-p` overrides another file.
+        #[serde(default)]
+        overridden: bool,
+        /// The message instead.
+        error: Option<String>,
+        /// What Java does, for the reader.
+        java: String,
+        /// Argument files.
+        #[serde(default)]
+        files: std::collections::BTreeMap<PathBuf, String>,
     }
-}
-
-#[test]
-fn wrong_arguments_of_the_java_daemon() {
-    for (arguments, message) in [
-        (
-            "a b",
-            "Expected a single argument, but found multiple arguments.  Arguments: a, b",
-        ),
-        (
-            "-p c a b",
-            "Expected a single argument, but found multiple arguments.  Arguments: a, b",
-        ),
-        (
-            "--help a",
-            "Expected a single argument, but found multiple arguments.  Arguments: --help, a",
-        ),
-        ("-p a -p b", "Can only specify option -p once"),
-        (
-            "-p a --properties-file b",
-            "Can only specify option -p once",
-        ),
-        ("-l a -l a", "Can only specify option -l once"),
-        ("-p", "Expected a value after parameter -p"),
-        ("a -l", "Expected a value after parameter -l"),
-        ("-p --", "Expected a value after parameter -p"),
-        ("@nowhere", "Could not read file nowhere: entity not found"),
-    ] {
-        let found = line(&format!("java MLD {arguments}"));
-        assert_eq!(found.unwrap_err().to_string(), message, "{arguments}");
+    let text = include_str!("../../../tests/cases/command_line/java.json");
+    let cases: Vec<Case> = serde_json::from_str(text).unwrap();
+    assert!(cases.len() > 30);
+    for case in cases {
+        assert!(!case.java.is_empty(), "{}", case.name);
+        let read = |path: &Path| match case.files.get(path) {
+            Some(text) => Ok(text.clone().into_bytes()),
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        let words = ["java", "-cp", "x", CLASS]
+            .into_iter()
+            .chain(case.arguments.iter().map(String::as_str))
+            .map(Into::into)
+            .collect();
+        match (classify(words, &is_command, &read), case.error) {
+            (Ok(Shape::Java(found)), None) => {
+                assert_eq!(found.properties, case.properties, "{}", case.name);
+                assert_eq!(found.log_configuration, case.log, "{}", case.name);
+                assert_eq!(found.overridden, case.overridden, "{}", case.name);
+                assert_eq!(found.class, JavaClass::Current, "{}", case.name);
+            }
+            (Err(misuse), Some(error)) => assert_eq!(misuse.to_string(), error, "{}", case.name),
+            (found, error) => panic!("{}: {found:?}, expected {error:?}", case.name),
+        }
     }
 }
 
