@@ -18,16 +18,19 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("local", os),
         ("aws", &["core", "ports", "os", "config"]),
         ("worker", &["core", "ports", "os", "fetch"]),
+        ("check", &["core", "ports", "os", "config", "aws"]),
         (
             "app",
             &[
                 "core", "ports", "os", "config", "observe", "fetch", "child", "local", "aws",
-                "worker",
+                "worker", "check",
             ],
         ),
         (
             "cli",
-            &["app", "config", "observe", "os", "ports", "core", "local"],
+            &[
+                "app", "check", "config", "observe", "os", "ports", "core", "local",
+            ],
         ),
         ("main", &["cli", "os"]),
         ("lib", &[]),

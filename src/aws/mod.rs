@@ -12,6 +12,7 @@
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
+//! | [`probe`] | looking without touching, for `check --online` |
 //! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -26,6 +27,7 @@ pub mod fanout;
 pub mod http;
 pub mod item;
 pub mod kinesis;
+pub mod probe;
 pub mod service_clock;
 pub mod table;
 

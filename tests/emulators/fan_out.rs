@@ -43,7 +43,7 @@ fn killed_and_resumed_on_ferrokinesis() {
 fn killed_and_resumed(scene: &Scene<'_>) {
     let mut puts = scene.aws.put_sized(STREAM, "first", 0, 2_000, 200);
     let mut daemon = scene.daemon(&fan_out(scene));
-    daemon.wait_log("Reading by enhanced fan-out", PATIENCE);
+    daemon.wait_log("Retrieval mode: enhanced fan-out", PATIENCE);
     scene.processed(&puts);
     puts.extend(scene.aws.put_sized(STREAM, "second", 0, 500, 200));
     daemon.kill9();

@@ -64,7 +64,7 @@ fn processes_stops_under_load_and_resumes() {
         Duration::from_micros(first.unsigned_abs()),
         seconds(2),
     );
-    let reason = daemon.wait_log("Reading by ", seconds(5));
+    let reason = daemon.wait_log("Retrieval mode: ", seconds(5));
     assert!(
         reason.contains(
             "enhanced fan-out with the paid consumer 'app', because retrievalMode is DEFAULT"
@@ -72,7 +72,7 @@ fn processes_stops_under_load_and_resumes() {
         "{reason}"
     );
     assert_eq!(
-        daemon.log().matches("Reading by ").count(),
+        daemon.log().matches("Retrieval mode: ").count(),
         1,
         "one line says it"
     );
