@@ -31,7 +31,7 @@ enum When {
 }
 
 /// Where it is not [`When::Set`].
-const EXCEPTIONS: [(&str, When); 21] = [
+const EXCEPTIONS: [(&str, When); 22] = [
     ("executableName", When::Told),
     ("streamName", When::Told),
     ("workerId", When::Absent),
@@ -50,6 +50,7 @@ const EXCEPTIONS: [(&str, When); 21] = [
     ("clientVersionConfig", When::Is("auto")),
     ("initialPositionInStream", When::Is("AT_TIMESTAMP")),
     ("retrievalMode", When::Told),
+    ("maxRecords", When::Told),
     ("kplRangeFilter", When::IsNot("whole")),
     ("fanoutConfig.consumerName", When::Told),
     ("workerMetricsTableName", When::Told),

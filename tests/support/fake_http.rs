@@ -82,6 +82,8 @@ pub enum Answer {
     With(u16, Vec<(String, String)>, Vec<u8>),
     /// Nothing: the connection stays open.
     Never,
+    /// A body without a known length, handed on as it comes.
+    Streamed(Vec<(String, String)>, Arc<Mutex<BufReader<TcpStream>>>),
 }
 
 impl Answer {
@@ -161,6 +163,18 @@ fn serve(stream: &TcpStream, handler: &Handler, log: &Mutex<Vec<Request>>) {
                 let _ = io::copy(&mut reader, &mut io::sink());
                 return;
             }
+            Answer::Streamed(headers, body) => {
+                let mut head = "HTTP/1.1 200 x\r\n".to_owned();
+                for (name, value) in headers {
+                    head.push_str(&format!("{name}: {value}\r\n"));
+                }
+                head.push_str("\r\n");
+                let mut out = stream;
+                if out.write_all(head.as_bytes()).is_ok() {
+                    let _ = io::copy(&mut *body.lock().expect("not poisoned"), &mut out);
+                }
+                return;
+            }
         };
         let mut head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
@@ -233,6 +247,9 @@ fn forward(target: &str, request: &Request) -> io::Result<Answer> {
             .find(|(name, _)| name == wanted)
             .map_or(String::new(), |(_, value)| value.clone())
     };
+    if header("transfer-encoding") == "chunked" {
+        return Ok(Answer::Streamed(headers, Arc::new(Mutex::new(reader))));
+    }
     let mut body = vec![0; header("content-length").parse().unwrap_or(0)];
     reader.read_exact(&mut body)?;
     Ok(Answer::With(status, Vec::new(), body).header("content-type", &header("content-type")))
