@@ -11,8 +11,6 @@ use super::support::skipped;
 pub enum Version {
     /// The last 2.x.
     V2_7_2,
-    /// A 3.x with tables of its own for coordination.
-    V3_1_3,
     /// The core of 3.5.1, with one table for all, under the daemon of 3.1.3.
     V3_5_1,
 }
@@ -22,7 +20,6 @@ impl Version {
     pub const fn name(self) -> &'static str {
         match self {
             Self::V2_7_2 => "2.7.2",
-            Self::V3_1_3 => "3.1.3",
             Self::V3_5_1 => "3.5.1",
         }
     }
