@@ -26,7 +26,7 @@ use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
 use crate::worker::coordinator::{
-    Coordinator, CoordinatorPorts, Grace, HeldStatus, StopRequest, WorkerEnd,
+    Coordinator, CoordinatorPorts, Grace, HeldStatus, Member, StopRequest, WorkerEnd,
 };
 use crate::worker::counting::Calls;
 use crate::worker::joining::join;
@@ -156,12 +156,14 @@ async fn work(
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
     };
     let (coordinator, held) = Coordinator::new(
-        me.clone(),
+        Member {
+            id: me.clone(),
+            standing,
+            resume_at_once: lock.had_predecessor(),
+        },
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
-        standing,
-        lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
     );

@@ -65,20 +65,20 @@ pub fn joining(config: &DaemonConfig) -> JoinSettings {
 
 /// What a leader goes by.
 fn assignment(config: &DaemonConfig) -> problem::Settings {
-    let (leases, load) = (&config.leases, &config.utilisation);
+    let (leases, utilisation) = (&config.leases, &config.utilisation);
     problem::Settings {
         strategy: match leases.assignment_strategy {
             LeaseAssignmentStrategy::WorkerUtilizationAware => Strategy::WorkerUtilizationAware,
             LeaseAssignmentStrategy::LeaseCountBased => Strategy::LeaseCountBased,
         },
         failover: leases.failover_time,
-        report_interval: load.report_interval,
+        report_interval: utilisation.report_interval,
         max_leases: leases.max_leases_for_worker as usize,
-        max_throughput_kbps: load.max_throughput_kbps,
-        dampening_percent: f64::from(load.dampening_percentage),
-        rebalance_threshold_percent: f64::from(load.rebalance_threshold_percentage),
-        allow_throughput_overshoot: load.allow_throughput_overshoot,
-        ema_alpha: load.ema_alpha,
+        max_throughput_kbps: utilisation.max_throughput_kbps,
+        dampening_percent: f64::from(utilisation.dampening_percentage),
+        rebalance_threshold_percent: f64::from(utilisation.rebalance_threshold_percentage),
+        allow_throughput_overshoot: utilisation.allow_throughput_overshoot,
+        ema_alpha: utilisation.ema_alpha,
         graceful_hand_off: config.handoff.enabled,
         ..problem::Settings::default()
     }

@@ -7,6 +7,7 @@ use super::*;
 use crate::aws::clients;
 use crate::aws::table::TableSettings;
 use crate::aws::testing::{self, FakeService, QuickClock, Reply};
+use crate::ports::Clock;
 
 async fn table(service: &FakeService) -> LeaseTable {
     let client = clients::dynamodb(&testing::settings(), &service.access())
@@ -204,7 +205,9 @@ async fn in_dynoxide() {
         if table.owner_index().await == Ok(OwnerIndex::Active) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let clock = crate::os::clock::SystemClock::new();
+        let soon = clock.now() + Duration::from_millis(20);
+        clock.sleep_until(soon).await;
     }
     assert_eq!(table.owner_index().await, Ok(OwnerIndex::Active));
     assert_eq!(table.create_owner_index().await, Ok(()), "it is there");

@@ -32,7 +32,8 @@ mod types;
 mod versions;
 
 pub use types::{
-    Algorithm, Conduct, CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd,
+    Algorithm, Conduct, CoordinatorPorts, Grace, HeldStatus, LeaseSettings, Member, StopRequest,
+    WorkerEnd,
 };
 pub use versions::Standing;
 pub(crate) use versions::read_version;
@@ -191,17 +192,20 @@ impl Coordinator {
     /// A coordinator that holds nothing yet, and a view of what it holds.
     #[must_use]
     pub fn new(
-        me: WorkerId,
+        member: Member,
         ports: CoordinatorPorts,
         settings: LeaseSettings,
         consumer_settings: ConsumerSettings,
-        standing: Standing,
-        resume_at_once: bool,
         grace: Grace,
         stop: watch::Receiver<StopRequest>,
     ) -> (Self, watch::Receiver<Vec<HeldStatus>>) {
         let (status, view) = watch::channel(Vec::new());
         let now = ports.keeper.clock.now();
+        let Member {
+            id: me,
+            standing,
+            resume_at_once,
+        } = member;
         let versions = Versions::new(standing, now);
         let mut coordinator = Self {
             former: BTreeSet::new(),

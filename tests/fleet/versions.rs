@@ -271,3 +271,30 @@ fn an_operators_tool_rolls_a_running_fleet_back_and_forward() {
     ledger.assert_no_duplicates();
     watch.finish();
 }
+
+/// `Migration3.0` is the last thing that a fresh application gets: a Java worker that starts at the same
+/// time and loses that write would not start.
+#[test]
+fn the_state_of_a_fresh_fleet_is_written_when_starters_are_done() {
+    let world = World::new("state", 1);
+    let recorder = world.recorder();
+    let start = std::time::Instant::now();
+    let _first = world.start(&world.properties(&recorder, 2_000));
+    let _second = world.start(&world.properties(&recorder, 2_000));
+    let mut found = None;
+    until("the state is written", seconds(120), || {
+        let items = world.aws.scan_items(APPLICATION);
+        found = items
+            .into_iter()
+            .find(|item| item.get("leaseKey") == Some(&s("Migration3.0")));
+        found.is_some()
+    });
+    assert!(start.elapsed() > seconds(55), "{:?}", start.elapsed());
+    let item = found.expect("it is there");
+    assert_eq!(item.get("cv"), Some(&s("CLIENT_VERSION_3X")));
+    assert_eq!(item.get("entityType"), Some(&s("CLIENT_VERSION_MIGRATION")));
+    let former = item["h"].as_l().expect("a list");
+    let former = former[0].as_m().expect("a map");
+    assert_eq!(former["cv"], s("CLIENT_VERSION_INIT"));
+    assert_eq!(former["mb"], item["mb"]);
+}

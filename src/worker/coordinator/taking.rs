@@ -47,11 +47,9 @@ impl Coordinator {
 
     /// Whether the row carries this worker's id although it does not hold the lease.
     pub(super) fn is_own_unheld(&self, lease: &Lease) -> bool {
-        lease.owner.as_ref() == Some(&self.me)
-            && !self.held.contains_key(&lease.key)
-            && !self.taking.contains(&lease.key)
-            // While it is handed to us, the old owner holds it (I.35).
-            && !(self.is_assigned() && lease.in_hand_off())
+        // While it is handed to us, the old owner holds it (I.35).
+        let waits = self.is_assigned() && lease.in_hand_off();
+        lease.owner.as_ref() == Some(&self.me) && self.holding(lease) == Holding::NotMine && !waits
     }
 
     pub(super) fn holding(&self, lease: &Lease) -> Holding {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::versions::Standing;
 use crate::core::assignment::problem::Settings as AssignmentSettings;
 use crate::core::assignment::taker::Limits;
-use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::sequence::InitialPosition;
 use crate::ports::Place;
 use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
@@ -41,6 +42,17 @@ pub struct LeaseSettings {
     pub assignment: AssignmentSettings,
     /// The report of this worker's load.
     pub report: ReportSettings,
+}
+
+/// One worker, as it joins a fleet.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its id.
+    pub id: WorkerId,
+    /// Where it stands in the fleet's migrations.
+    pub standing: Standing,
+    /// Whether whoever had the id before is known to be dead.
+    pub resume_at_once: bool,
 }
 
 /// By which algorithm leases come to this worker.
