@@ -71,19 +71,20 @@ fn is_eligible(board: &Board<'_>, worker: usize) -> bool {
 }
 
 /// How much more load a worker can take up to the average, as a share of what it has: the least of its
-/// metrics decides. A worker without load can take as much again as the average.
+/// metrics decides. A worker without load has the most; Java counts it as 1, behind workers with little,
+/// so that a worker that has nothing may be passed over for ever.
 fn room(board: &Board<'_>, worker: usize) -> f64 {
     board.workers[worker]
         .loads
         .iter()
         .map(|load| {
             if load.value == 0.0 {
-                1.0
+                f64::INFINITY
             } else {
                 (board.averages[load.metric] - load.value) / load.value
             }
         })
-        .fold(f64::MAX, f64::min)
+        .fold(f64::INFINITY, f64::min)
 }
 
 /// A load after one more lease, which is taken to bring as much of it as the average KB/s does. There is
