@@ -8,7 +8,9 @@
     reason = "tests start threads and read the environment"
 )]
 
+mod checker;
 mod children;
+mod runner;
 mod scenario;
 mod store;
 mod stream;
@@ -18,27 +20,21 @@ mod world;
 
 use scenario::{Plan, run};
 
+/// Seeds of `cargo test`.
+const SEEDS: u64 = 2_000;
+
 #[test]
-fn smoke() {
-    for seed in 0..20 {
-        let started = std::time::Instant::now();
-        let trace = run(&Plan::swarm(seed));
-        println!(
-            "{seed}: {} events, {:?}, end {}",
-            trace.events.len(),
-            started.elapsed(),
-            trace.events.last().map_or(0, |e| e.at) as f64 / 1e6
-        );
-    }
+fn swarm() {
+    runner::swarm(SEEDS);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..5 {
+    for seed in 0..20 {
         let (one, two) = (
             run(&Plan::swarm(seed)).render(),
             run(&Plan::swarm(seed)).render(),
         );
-        assert!(one == two, "seed {seed}");
+        assert!(one == two, "seed {seed} gives different traces");
     }
 }

@@ -45,11 +45,10 @@ pub fn run(plan: &Plan) -> Trace {
 async fn live(plan: &Plan) -> Trace {
     let mut rng = Rng::new(plan.seed ^ 0x5EED);
     let (source, before) = begin(plan, &mut rng);
-    let table = match plan.old_rows {
+    let (table, source) = match plan.old_rows {
         true => old_table(plan, source),
         false => (Table::default(), source),
     };
-    let (table, source) = table;
     let world = World::new(rng.next(), plan.weather.clone(), table, source);
     for event in before {
         world.note(event);
@@ -74,14 +73,23 @@ async fn live(plan: &Plan) -> Trace {
     let f = u64::try_from(plan.failover.as_micros()).unwrap_or(S);
     // Long enough that whoever still wanted to steal would have done so.
     let earliest = plan.calm_at + 3 * f + 10 * S;
-    let mut outstanding = Outstanding::default();
+    let mut outstanding = Outstanding::new(plan.position);
     let settled = |world: &Arc<World>| {
         world.now() >= earliest && {
             world.with_trace(|trace| outstanding.look(trace));
-            outstanding.is_empty() && leases_are_well(world, &fleet)
+            outstanding.is_empty() && leases_amiss(world, &fleet).is_empty()
         }
     };
     world.run_until(plan.calm_at + plan.recovery, settled).await;
+    if world.now() >= plan.calm_at + plan.recovery {
+        world.with_trace(|trace| outstanding.look(trace));
+        let leases = leases_amiss(&world, &fleet);
+        if !outstanding.is_empty() || !leases.is_empty() {
+            let records = outstanding.some();
+            let why = format!("not processed: {records:?}; leases: {leases:?}");
+            world.note(What::Unsettled(why));
+        }
+    }
     fleet.stop_all();
     let over = world.now() + u64::try_from(plan.grace.as_micros()).unwrap_or(S) + 10 * S;
     world.run_until(over, |_| fleet.living().is_empty()).await;
@@ -162,25 +170,30 @@ fn produce(world: &Arc<World>, every: Time, aggregates: u32, end: Time) {
     });
 }
 
-/// Whether every open shard has a lease, and every unfinished lease a living owner.
-fn leases_are_well(world: &Arc<World>, fleet: &Fleet) -> bool {
+/// What is wrong with the leases: open shards without one, leases without a living owner, leases
+/// that are not finished though their shards are closed.
+fn leases_amiss(world: &Arc<World>, fleet: &Fleet) -> Vec<String> {
     let living = fleet.living();
     let table = world.table();
     let source = world.source();
-    let has_lease = source
-        .open()
-        .iter()
-        .all(|shard| table.row(&LeaseKey::of_shard(&shard.id)).is_some());
-    let is_open = |lease: &Lease| source.open().iter().any(|open| open.id == lease.shard_id());
-    has_lease
-        && table.leases().all(|lease| match lease.is_finished() {
-            true => true,
-            false => {
-                let owned = lease
-                    .owner
-                    .as_ref()
-                    .is_some_and(|owner| living.iter().any(|name| name == owner.as_str()));
-                owned && is_open(lease)
+    let mut amiss = Vec::new();
+    for shard in source.open() {
+        if table.row(&LeaseKey::of_shard(&shard.id)).is_none() {
+            amiss.push(format!("{} has none", shard.id));
+        }
+    }
+    for lease in table.leases().filter(|lease| !lease.is_finished()) {
+        let key = &lease.key;
+        if source.open().iter().all(|open| open.id != lease.shard_id()) {
+            amiss.push(format!("{key} is not finished"));
+        }
+        match &lease.owner {
+            None => amiss.push(format!("{key} has no owner")),
+            Some(owner) if living.iter().all(|name| name != owner.as_str()) => {
+                amiss.push(format!("{key} is owned by {owner}, who is dead"));
             }
-        })
+            Some(_) => {}
+        }
+    }
+    amiss
 }

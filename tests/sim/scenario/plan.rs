@@ -316,7 +316,7 @@ impl Plan {
         }
         self.incidents.sort_by_key(|(at, _)| *at);
         let deletes = |(_, incident): &(Time, Incident)| matches!(incident, Incident::DeleteRow(_));
-        if self.incidents.iter().any(deletes) {
+        if self.incidents.iter().any(deletes) || self.history {
             // A hole is repaired when it was seen three times, two minutes apart.
             self.recovery = 900 * S;
         }

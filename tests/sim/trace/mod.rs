@@ -156,6 +156,8 @@ pub enum What {
     },
     /// From now on nothing goes wrong any more.
     Calm,
+    /// It did not become well again in the time it had; what is amiss.
+    Unsettled(String),
     /// Something else went wrong; told to people only.
     Fault(String),
 

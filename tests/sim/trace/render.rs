@@ -1,7 +1,9 @@
 //! A trace as text: for people, and for comparing two runs of a seed byte for byte.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use kcl_daemon::core::ids::LeaseKey;
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 
 use super::{Answer, Event, Op, Row, Told, Trace, What};
@@ -17,6 +19,53 @@ impl Trace {
         let start = index.saturating_sub(before);
         let end = (index + after + 1).min(self.events.len());
         self.render_range(start..end)
+    }
+
+    /// The last events before one, and a few after it, that have to do with a lease: its writes, its
+    /// children, and what befell processes.
+    pub fn about(&self, key: &LeaseKey, index: usize, before: usize) -> String {
+        let mut children = BTreeSet::new();
+        let mut calls = BTreeSet::new();
+        let mut lines: Vec<String> = Vec::new();
+        for (at, event) in self.events.iter().enumerate().take(index + 10) {
+            let concerns = match &event.what {
+                What::Sent { call, op } => {
+                    let concerns = match op {
+                        Op::Get(of, _) | Op::DeleteAnyway(of) => of == key,
+                        Op::Create(row) => row.key() == key,
+                        Op::Update(update) => update.key == *key,
+                        Op::Delete(deletion) => deletion.key == *key,
+                        Op::Scan | Op::Open => false,
+                    };
+                    concerns && calls.insert(*call)
+                }
+                What::Applied { call, .. }
+                | What::Refused { call }
+                | What::Answered { call, .. } => calls.contains(call),
+                What::Edited { before, after } => {
+                    let row = before.as_ref().or(after.as_ref());
+                    row.is_some_and(|row| row.key() == key)
+                }
+                What::ChildStarted { child, shard } => {
+                    *shard == key.shard_id() && children.insert(*child)
+                }
+                What::Told { child, .. }
+                | What::Did { child }
+                | What::Asked { child, .. }
+                | What::Replied { child, .. }
+                | What::ChildGone { child, .. } => children.contains(child),
+                What::Put { shard, .. } | What::ReadsFromLatest { shard } => {
+                    *shard == key.shard_id()
+                }
+                _ => true,
+            };
+            if concerns || at == index {
+                let mut line = String::new();
+                self.render_event(at, event, &mut line);
+                lines.push(line);
+            }
+        }
+        lines[lines.len().saturating_sub(before)..].concat()
     }
 
     fn render_range(&self, range: std::ops::Range<usize>) -> String {
@@ -61,6 +110,7 @@ impl Trace {
             }
             What::Thawed { process } => write!(out, "{} goes on", who(*process)),
             What::Calm => write!(out, "=== calm ==="),
+            What::Unsettled(why) => write!(out, "not well: {why}"),
             What::Fault(what) => write!(out, "fault: {what}"),
             What::Sent { call, op } => write!(out, "#{call} -> {}", op_text(op)),
             What::Applied { call, after, .. } => {
