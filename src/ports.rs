@@ -10,11 +10,13 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect, EncodedBatch};
 
-use crate::core::ids::{LeaseKey, ShardId};
+use crate::core::ids::{LeaseKey, ShardId, WorkerId};
+use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::core::time::Moment;
+use crate::core::worker_stats::WorkerMetricStats;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -128,12 +130,29 @@ pub struct UnreadableRow {
 pub struct TableScan {
     /// The leases.
     pub leases: Vec<Lease>,
-    /// Items of the 3.x coordination.
+    /// Items of the 3.x coordination, whatever they are.
     pub foreign: Vec<ForeignItem>,
+    /// The leader's row, if it is here.
+    pub leader: Option<LockItem>,
+    /// Those of them that are workers' metrics.
+    pub metrics: Vec<WorkerMetricStats>,
     /// Rows to report; they never stop the handling of others.
     pub unreadable: Vec<UnreadableRow>,
     /// Estimated size of what was read, bytes; what a scan costs.
     pub bytes: usize,
+}
+
+/// Whether the table's index of leases by owner can be asked (`leases.md` A.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerIndex {
+    /// There is none.
+    Absent,
+    /// It is being made; minutes on a table that exists.
+    Building,
+    /// It can be asked.
+    Active,
+    /// It is being deleted.
+    Deleting,
 }
 
 /// The lease table.
@@ -142,8 +161,18 @@ pub trait LeaseStore: Send + Sync {
     /// Its name, for messages.
     fn table(&self) -> &str;
 
-    /// Creates the table when it is missing and waits until it can be used. `true` when it was created.
-    async fn ensure_table(&self) -> Result<bool, StoreError>;
+    /// Creates the table when it is missing, with the index of leases by owner or without, and waits
+    /// until it can be used (not for the index). `true` when it was created.
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError>;
+
+    /// Whether the index of leases by owner can be asked.
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError>;
+
+    /// Asks for that index unless it is there; does not wait for it.
+    async fn create_owner_index(&self) -> Result<(), StoreError>;
+
+    /// The keys of the leases that have this owner, by the index (eventually consistent).
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError>;
 
     /// What shows that a KCL 3.0 to 3.4 fleet works here: the name of its coordinator table, if it
     /// exists (`leases.md` D.4).
@@ -163,6 +192,74 @@ pub trait LeaseStore: Send + Sync {
 
     /// Deletes a finished lease if it is still what was looked at; `false` when it is not.
     async fn delete(&self, deletion: &LeaseDeletion) -> Result<bool, StoreError>;
+}
+
+// -------------------------------------------------------------------------------- items beside the leases
+
+/// Where an item of the 3.x coordination lives (`leases.md` A.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetadataPlace {
+    /// In the lease table, as since KCL 3.5.
+    LeaseTable,
+    /// In a table of its own, as in KCL 3.0 to 3.4.
+    LegacyTable,
+}
+
+/// The items by which a fleet coordinates itself.
+#[async_trait]
+pub trait CoordinatorStore: Send + Sync {
+    /// The leader's row, strongly consistent.
+    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError>;
+
+    /// Carries out one conditional write on the leader's row, tried exactly once. An error means that
+    /// nothing was written.
+    async fn write_leader(
+        &self,
+        place: MetadataPlace,
+        write: &LockWrite,
+    ) -> Result<LockOutcome, StoreError>;
+}
+
+/// The metrics items of the workers. Those in the lease table are read with its scan.
+#[async_trait]
+pub trait WorkerMetricsStore: Send + Sync {
+    /// Writes the item; attributes that other versions keep in it stay.
+    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError>;
+
+    /// Deletes the item if it was not written since `stats` was; `false` when it was.
+    async fn delete(
+        &self,
+        place: MetadataPlace,
+        stats: &WorkerMetricStats,
+    ) -> Result<bool, StoreError>;
+
+    /// The items of the separate table; none when it does not exist.
+    async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError>;
+}
+
+/// What the load of this worker can be measured from (`leases.md` C.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadSource {
+    /// A task on ECS.
+    Ecs,
+    /// A container with a CPU limit: control groups of version 2.
+    CgroupV2,
+    /// The same, of version 1.
+    CgroupV1,
+    /// An EC2 instance.
+    Host,
+    /// Nothing: the load is that of the leases.
+    Nothing,
+}
+
+/// Measures how busy this worker's host or container is.
+#[async_trait]
+pub trait LoadProbe: Send + Sync {
+    /// Finds out where the worker runs. May take seconds off AWS.
+    async fn detect(&self) -> LoadSource;
+
+    /// The share of the CPU used since the last sample, 0 to 100; `None` when it could not be had.
+    async fn sample(&self) -> Option<f64>;
 }
 
 // ---------------------------------------------------------------------------------------------- stream

@@ -22,7 +22,7 @@ use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
-use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
+use crate::worker::coordinator::{Conduct, Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
 use crate::worker::startup::{Patience, check_stream, open_table};
 
 /// The same signal again within this time is the first one, delivered twice.
@@ -119,7 +119,12 @@ async fn work(
             &*ports.consumer.fetcher.stream,
             Patience::new(clock, entropy, pause),
         );
-        let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy, pause));
+        let conduct = conduct(config);
+        let table = open_table(
+            &*ports.consumer.store,
+            conduct.creates_index,
+            Patience::new(clock, entropy, pause),
+        );
         tokio::try_join!(stream, table).map_err(|error| error.to_string())
     };
     tokio::select! {
@@ -131,12 +136,20 @@ async fn work(
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
+        conduct(config),
         lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
     );
     worker.spawn(coordinator.run());
     supervise(&mut worker, &mut signals, clock, &stop, &held).await
+}
+
+fn conduct(config: &DaemonConfig) -> Conduct {
+    match config.coordinator.client_version {
+        crate::config::ClientVersionConfig::V3x => Conduct::V3,
+        _ => Conduct::V2,
+    }
 }
 
 async fn next_stop(signals: &mut Signals) -> StopSignal {

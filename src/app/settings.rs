@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use multilang_protocol::{Dialect, DialectSetting};
 
-use crate::config::{ChildFailurePolicy, DaemonConfig, KplRangeFilter, MultilangProtocol};
+use crate::config::{
+    ChildFailurePolicy, DaemonConfig, KplRangeFilter, LeaseAssignmentStrategy, MultilangProtocol,
+};
 use crate::core::aggregate::RangeFilter;
+use crate::core::assignment::problem::{self, Strategy};
 use crate::core::assignment::taker::Limits;
 use crate::core::consumer::FailurePolicy;
 use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
 use crate::worker::consumer::ConsumerSettings;
 use crate::worker::coordinator::LeaseSettings;
+use crate::worker::reporter::ReportSettings;
 
 /// Leases.
 pub fn leases(config: &DaemonConfig) -> LeaseSettings {
     let leases = &config.leases;
     LeaseSettings {
         failover: leases.failover_time.max(Duration::from_millis(300)),
+        hand_off_timeout: config.handoff.timeout,
         limits: Limits {
             max_leases: leases.max_leases_for_worker as usize,
             max_steals: leases.max_leases_to_steal as usize,
@@ -26,6 +31,37 @@ pub fn leases(config: &DaemonConfig) -> LeaseSettings {
         ignore_unexpected_children: leases.ignore_unexpected_child_shards,
         clean_up: leases.cleanup_on_completion,
         repair_at_start: !config.coordinator.skip_shard_sync_if_leases_exist,
+        assignment_interval: leases.assignment_interval,
+        balancing_frequency: config.utilisation.balancing_frequency,
+        stale_metrics: config.utilisation.stale_entry_age,
+        assignment: assignment(config),
+        report: ReportSettings {
+            sample_every: config.utilisation.capture_interval,
+            report_every: config.utilisation.report_interval,
+            keep: config.utilisation.persisted_values as usize,
+            measure: !config.utilisation.disabled,
+        },
+    }
+}
+
+/// What a leader goes by.
+fn assignment(config: &DaemonConfig) -> problem::Settings {
+    let (leases, load) = (&config.leases, &config.utilisation);
+    problem::Settings {
+        strategy: match leases.assignment_strategy {
+            LeaseAssignmentStrategy::WorkerUtilizationAware => Strategy::WorkerUtilizationAware,
+            LeaseAssignmentStrategy::LeaseCountBased => Strategy::LeaseCountBased,
+        },
+        failover: leases.failover_time,
+        report_interval: load.report_interval,
+        max_leases: leases.max_leases_for_worker as usize,
+        max_throughput_kbps: load.max_throughput_kbps,
+        dampening_percent: f64::from(load.dampening_percentage),
+        rebalance_threshold_percent: f64::from(load.rebalance_threshold_percentage),
+        allow_throughput_overshoot: load.allow_throughput_overshoot,
+        ema_alpha: load.ema_alpha,
+        graceful_hand_off: config.handoff.enabled,
+        ..problem::Settings::default()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::aws::credentials::{self, CredentialsContext};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
+use crate::aws::metadata::{Metadata, MetadataTables};
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::{DaemonConfig, ServiceEndpoint};
@@ -26,6 +27,8 @@ use crate::ports::{Clock, Entropy, LeaseStore, Stream};
 use crate::worker::consumer::ConsumerPorts;
 use crate::worker::coordinator::CoordinatorPorts;
 use crate::worker::keeper::KeeperPorts;
+use crate::worker::leadership::LeadershipPorts;
+use crate::worker::reporter::ReportPorts;
 
 /// The longest a call of the coordinator to DynamoDB may take.
 const COORDINATOR_CALL: Duration = Duration::from_secs(10);
@@ -48,6 +51,19 @@ pub struct Children {
     pub launcher: Launcher,
     /// Their working directory.
     pub cwd: PathBuf,
+}
+
+struct NoProbe;
+
+#[async_trait::async_trait]
+impl crate::ports::LoadProbe for NoProbe {
+    async fn detect(&self) -> crate::ports::LoadSource {
+        crate::ports::LoadSource::Nothing
+    }
+
+    async fn sample(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// Where the services are.
@@ -87,6 +103,8 @@ pub async fn wire(
     // A connection that fails within half of a call's limit certainly carried nothing (I.7).
     let own = Connections::new(&place, config, environment, CONNECT.min(failover / 6)).await?;
     let renewal_store = own.store(config, failover / 3, &clock).await?;
+    let coordination = own.metadata(config, failover / 3).await?;
+    let metrics = main.metadata(config, COORDINATOR_CALL).await?;
 
     let identity = Identity {
         stream: config.identity.stream.name.clone(),
@@ -111,6 +129,18 @@ pub async fn wire(
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: renewals.spawner(),
+            },
+            coordination: LeadershipPorts {
+                store: Arc::new(coordination),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                spawner: renewals.spawner(),
+            },
+            report: ReportPorts {
+                store: Arc::new(metrics),
+                probe: Arc::new(NoProbe),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
             },
             consumer: ConsumerPorts {
                 store,
@@ -297,6 +327,27 @@ impl Connections {
             table,
             Arc::clone(clock),
         )))
+    }
+}
+
+impl Connections {
+    async fn metadata(
+        &self,
+        config: &DaemonConfig,
+        call_timeout: Duration,
+    ) -> Result<Metadata, String> {
+        let settings = self.settings(&config.endpoints.dynamodb, call_timeout);
+        let client = clients::dynamodb(&settings, &self.dynamodb)
+            .await
+            .map_err(|error| format!("DynamoDB: {error}"))?;
+        Ok(Metadata::new(
+            client,
+            MetadataTables {
+                lease: config.identity.lease_table.clone(),
+                legacy_coordinator: config.coordinator_state_table.name.clone(),
+                legacy_metrics: config.worker_metrics_table.name.clone(),
+            },
+        ))
     }
 }
 

@@ -14,13 +14,19 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use crate::aws::clients::twice_after_hiccup;
+use crate::aws::coordinator;
 use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
 use crate::aws::table::{LeaseTable, dynamodb};
-use crate::core::ids::LeaseKey;
+use crate::aws::worker_metrics;
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::leader_lock;
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
-use crate::ports::{Clock, Created, LeaseStore, StoreError, TableScan, Written};
+use crate::ports::{
+    Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
+    Written,
+};
 
 pub use crate::aws::table::TableSettings;
 
@@ -63,8 +69,20 @@ impl LeaseStore for DynamoDbLeaseStore {
         self.name()
     }
 
-    async fn ensure_table(&self) -> Result<bool, StoreError> {
-        self.table.ensure().await
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError> {
+        self.table.ensure(with_index).await
+    }
+
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError> {
+        self.table.owner_index().await
+    }
+
+    async fn create_owner_index(&self) -> Result<(), StoreError> {
+        self.table.create_owner_index().await
+    }
+
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
+        self.table.keys_of(owner).await
     }
 
     async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {
@@ -89,7 +107,10 @@ impl LeaseStore for DynamoDbLeaseStore {
                 scan.bytes += size_of(&item);
                 match item::read(&item) {
                     Row::Lease(lease) => scan.leases.push(*lease),
-                    Row::Foreign(foreign) => scan.foreign.push(foreign),
+                    Row::Foreign(foreign) => {
+                        sort_in(&mut scan, &item, &foreign);
+                        scan.foreign.push(foreign);
+                    }
                     Row::Unreadable(row) => scan.unreadable.push(row),
                 }
             }
@@ -227,6 +248,33 @@ impl LeaseStore for DynamoDbLeaseStore {
             )),
         }
     }
+}
+
+/// Reads an item of the 3.x coordination; one that cannot be read is told and left alone.
+fn sort_in(scan: &mut TableScan, item: &Item, foreign: &ForeignItem) {
+    let reason = match foreign.kind.as_str() {
+        worker_metrics::ENTITY_TYPE => match worker_metrics::read(item, attribute::KEY) {
+            Ok(stats) => {
+                scan.metrics.push(stats);
+                return;
+            }
+            Err(reason) => reason,
+        },
+        coordinator::LEADER if foreign.key == leader_lock::KEY => {
+            match coordinator::read_leader(item) {
+                Ok(lock) => {
+                    scan.leader = Some(lock);
+                    return;
+                }
+                Err(reason) => reason,
+            }
+        }
+        _ => return,
+    };
+    scan.unreadable.push(UnreadableRow {
+        key: foreign.key.clone(),
+        reason,
+    });
 }
 
 fn key_item(key: &LeaseKey) -> Item {

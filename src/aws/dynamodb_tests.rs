@@ -233,8 +233,8 @@ mod embedded {
         use crate::core::sequence::SequenceNumber;
         let service = crate::aws::testing::embedded_dynamodb();
         let store = store(&service).await;
-        assert_eq!(store.ensure_table().await, Ok(true));
-        assert_eq!(store.ensure_table().await, Ok(false));
+        assert_eq!(store.ensure_table(false).await, Ok(true));
+        assert_eq!(store.ensure_table(false).await, Ok(false));
         assert_eq!(store.legacy_coordinator_table().await, Ok(None));
 
         let new = lease();
@@ -324,7 +324,7 @@ mod embedded {
     async fn foreign_attributes_survive_and_left_overs_go() {
         let service = crate::aws::testing::embedded_dynamodb();
         let store = store(&service).await;
-        store.ensure_table().await.unwrap();
+        store.ensure_table(false).await.unwrap();
         let mut item = item::write(&lease());
         for (name, value) in [
             ("throughputKBps", AttributeValue::N("1.5".to_owned())),

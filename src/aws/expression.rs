@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::aws::item::{attribute as a, from_number, from_position, from_shards};
+use crate::aws::item::{attribute as a, from_decimal, from_number, from_position, from_shards};
+use crate::core::ids::WorkerId;
 use crate::core::lease::{Change, Condition, Counter, LeaseDeletion, LeaseUpdate};
 
 /// The condition of a create: no row with this key.
@@ -55,6 +56,17 @@ impl Builder {
         }
     }
 
+    /// The clause that says that an attribute is this worker, or is absent.
+    fn is(&mut self, attribute: &str, name: &str, worker: Option<&WorkerId>) -> String {
+        match worker {
+            Some(worker) => {
+                self.value(name, AttributeValue::S(worker.as_str().to_owned()));
+                format!("{attribute} = :{name}")
+            }
+            None => format!("attribute_not_exists({attribute})"),
+        }
+    }
+
     fn update(&self) -> String {
         let mut clauses = Vec::with_capacity(3);
         if !self.set.is_empty() {
@@ -87,11 +99,42 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
                 Some(*counter),
             )
         }
+        Condition::CounterNoHandOff(counter) => {
+            builder.value("seen", from_number(counter.0));
+            (
+                format!(
+                    "{} = :seen AND attribute_not_exists({})",
+                    a::COUNTER,
+                    a::CHECKPOINT_OWNER
+                ),
+                Some(*counter),
+            )
+        }
+        Condition::Owners {
+            owner,
+            checkpoint_owner,
+            counter,
+        } => {
+            let mut clauses = vec![
+                format!("attribute_exists({})", a::KEY),
+                builder.is(a::OWNER, "holder", owner.as_ref()),
+                builder.is(a::CHECKPOINT_OWNER, "leaver", checkpoint_owner.as_ref()),
+            ];
+            if let Some(counter) = counter {
+                builder.value("seen", from_number(counter.0));
+                clauses.push(format!("{} = :seen", a::COUNTER));
+            }
+            (clauses.join(" AND "), *counter)
+        }
         Condition::Exists => (format!("attribute_exists({})", a::KEY), None),
     };
     match &update.change {
         Change::Renew => builder.raise_counter(seen),
         Change::Take {
+            owner,
+            switches_owner,
+        }
+        | Change::Assign {
             owner,
             switches_owner,
         } => {
@@ -120,6 +163,14 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
                 .remove
                 .extend([a::PENDING, a::PENDING_SUB_SEQUENCE, a::PENDING_STATE]);
         }
+        Change::BeginHandOff { from, to } => {
+            builder.set(a::OWNER, "owner", AttributeValue::S(to.as_str().to_owned()));
+            builder.set(
+                a::CHECKPOINT_OWNER,
+                "from",
+                AttributeValue::S(from.as_str().to_owned()),
+            );
+        }
         Change::Release => {
             builder.raise_counter(seen);
             builder.remove.push(a::OWNER);
@@ -136,6 +187,9 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
             );
             builder.set(a::END_HASH, "end", AttributeValue::S(range.end.to_string()));
         }
+    }
+    if let Some(kbps) = update.throughput_kbps {
+        builder.set(a::THROUGHPUT, "throughput", from_decimal(kbps));
     }
     Expressions {
         update: builder.update(),

@@ -28,11 +28,20 @@ fn n(number: u64) -> AttributeValue {
 fn every_change_in_dynamodbs_words() {
     let lease = lease();
     let record = ExtendedSequenceNumber::record(SequenceNumber::parse("495").unwrap(), 3);
+    let moving = {
+        let begin = lease.handed_off_to(&WorkerId::new("b")).unwrap();
+        begin.applied_to(&lease)
+    };
+    let unowned = Lease {
+        owner: None,
+        ..lease.clone()
+    };
     let shards = AttributeValue::Ss(vec!["s1".to_owned(), "s2".to_owned()]);
     let uncounted = |change| LeaseUpdate {
         key: lease.key.clone(),
         condition: Condition::Exists,
         change,
+        throughput_kbps: None,
     };
     type Case = (
         LeaseUpdate,
@@ -83,6 +92,54 @@ fn every_change_in_dynamodbs_words() {
             "SET leaseCounter = :next REMOVE leaseOwner",
             "leaseCounter = :seen AND leaseOwner = :holder",
             vec![(":seen", n(7)), (":next", n(8)), (":holder", s("a"))],
+        ),
+        (
+            lease
+                .renewal_noticing_hand_off()
+                .with_throughput(Some(0.000_1)),
+            "SET leaseCounter = :next, throughputKBps = :throughput",
+            "leaseCounter = :seen AND attribute_not_exists(checkpointOwner)",
+            vec![
+                (":seen", n(7)),
+                (":next", n(8)),
+                (":throughput", AttributeValue::N("0.0001".to_owned())),
+            ],
+        ),
+        (
+            moving.renewal_noticing_hand_off(),
+            "SET leaseCounter = :next",
+            "leaseCounter = :seen",
+            vec![(":seen", n(7)), (":next", n(8))],
+        ),
+        (
+            lease.assigned_to(&WorkerId::new("b")),
+            "SET leaseOwner = :owner REMOVE checkpointOwner ADD leaseCounter :one, ownerSwitchesSinceCheckpoint :one",
+            "attribute_exists(leaseKey) AND leaseOwner = :holder AND attribute_not_exists(checkpointOwner)",
+            vec![(":holder", s("a")), (":owner", s("b")), (":one", n(1))],
+        ),
+        (
+            moving.assigned_if_silent_to(&WorkerId::new("b")),
+            "SET leaseCounter = :next, leaseOwner = :owner REMOVE checkpointOwner",
+            "attribute_exists(leaseKey) AND leaseOwner = :holder AND checkpointOwner = :leaver AND leaseCounter = :seen",
+            vec![
+                (":holder", s("b")),
+                (":leaver", s("a")),
+                (":seen", n(7)),
+                (":next", n(8)),
+                (":owner", s("b")),
+            ],
+        ),
+        (
+            unowned.assigned_to(&WorkerId::new("b")),
+            "SET leaseOwner = :owner REMOVE checkpointOwner ADD leaseCounter :one",
+            "attribute_exists(leaseKey) AND attribute_not_exists(leaseOwner) AND attribute_not_exists(checkpointOwner)",
+            vec![(":owner", s("b")), (":one", n(1))],
+        ),
+        (
+            lease.handed_off_to(&WorkerId::new("b")).unwrap(),
+            "SET leaseOwner = :owner, checkpointOwner = :from",
+            "attribute_exists(leaseKey) AND leaseOwner = :holder AND attribute_not_exists(checkpointOwner)",
+            vec![(":holder", s("a")), (":owner", s("b")), (":from", s("a"))],
         ),
         (
             lease.with_children(vec![ShardId::new("s1"), ShardId::new("s2")]),

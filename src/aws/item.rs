@@ -44,6 +44,8 @@ pub mod attribute {
     pub const START_HASH: &str = "startingHashKey";
     /// S, decimal.
     pub const END_HASH: &str = "endingHashKey";
+    /// N, KB/s, of KCL 3.
+    pub const THROUGHPUT: &str = "throughputKBps";
     /// S, of KCL 3.5 and later; absent means LEASE.
     pub const ENTITY_TYPE: &str = "entityType";
 }
@@ -157,6 +159,7 @@ fn read_lease(item: &Item) -> Result<Lease, String> {
         parents: shards(item, a::PARENTS)?,
         children: shards(item, a::CHILDREN)?,
         hash_range: hash_range(item)?,
+        throughput_kbps: throughput(item)?,
     })
 }
 
@@ -204,12 +207,21 @@ pub fn write(lease: &Lease) -> Item {
         put(a::START_HASH, AttributeValue::S(range.start.to_string()));
         put(a::END_HASH, AttributeValue::S(range.end.to_string()));
     }
+    if let Some(kbps) = lease.throughput_kbps {
+        put(a::THROUGHPUT, from_decimal(kbps));
+    }
     item
 }
 
 /// A number as an attribute value.
 #[must_use]
 pub fn from_number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// A number with decimals as an attribute value. Never an exponent: Rust writes none.
+#[must_use]
+pub fn from_decimal(number: f64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
@@ -269,6 +281,19 @@ fn number(item: &Item, name: &str) -> Result<Option<u64>, String> {
             )
         }),
         Some(other) => Err(wrong_type(name, "a number (N)", other)),
+    }
+}
+
+/// The throughput. Java writes the text of a double, exponent and all (`1.0E-4`); what is no amount of
+/// data counts as not known, because a lease must not be lost for the sake of a hint.
+fn throughput(item: &Item) -> Result<Option<f64>, String> {
+    match present(item, a::THROUGHPUT) {
+        None => Ok(None),
+        Some(AttributeValue::N(text)) => Ok(text
+            .parse::<f64>()
+            .ok()
+            .filter(|kbps| kbps.is_finite() && *kbps >= 0.0)),
+        Some(other) => Err(wrong_type(a::THROUGHPUT, "a number (N)", other)),
     }
 }
 

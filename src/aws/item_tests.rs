@@ -81,6 +81,7 @@ fn a_row_as_kcl_2_writes_it() {
         ],
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
+        throughput_kbps: None,
     };
     assert_eq!(lease(&row), expected);
 }
@@ -209,7 +210,12 @@ fn rows_of_other_versions_are_read() {
         (
             "a throughput with an exponent",
             row(&[("throughputKBps", n("1.0E-4"))]),
-            |l| l.counter == Counter(12),
+            |l| l.throughput_kbps == Some(0.0001),
+        ),
+        (
+            "a throughput that is none",
+            row(&[("throughputKBps", n("-1"))]),
+            |l| l.throughput_kbps.is_none(),
         ),
         (
             "multi-stream key",
@@ -461,6 +467,7 @@ prop_compose! {
         parents in ids(),
         children in ids(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
+        throughput in prop::option::of(0_u32..),
     ) -> Lease {
         Lease {
             key: LeaseKey::new(key),
@@ -473,6 +480,7 @@ prop_compose! {
             parents,
             children,
             hash_range: range.map(|(a, b)| HashRange { start: a.min(b), end: a.max(b) }),
+            throughput_kbps: throughput.map(|micros| f64::from(micros) / 1e6),
         }
     }
 }

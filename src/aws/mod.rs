@@ -9,21 +9,27 @@
 //! | [`item`] | a row of the lease table ↔ a lease |
 //! | [`expression`] | a write on a lease → DynamoDB's expressions |
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
+//! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
+//! | [`metadata`], [`worker_metrics`], [`coordinator`] | items of the 3.x coordination |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
 
 pub mod clients;
+pub mod coordinator;
 pub mod credentials;
 pub mod dynamodb;
 pub mod errors;
 pub mod expression;
 pub mod http;
+pub mod index;
 pub mod item;
 pub mod kinesis;
+pub mod metadata;
 pub mod table;
+pub mod worker_metrics;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
-    ScalarAttributeType, TableDescription, TableStatus,
+    BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification, TableDescription,
+    TableStatus,
 };
 
 use crate::aws::clients::twice_after_hiccup;
 use crate::aws::errors::{self, Call, Cause};
+use crate::aws::index;
 use crate::aws::item::attribute;
 use crate::ports::{Clock, StoreError};
 
@@ -38,7 +39,7 @@ pub struct TableSettings {
 }
 
 /// What DescribeTable says.
-enum Described {
+pub(super) enum Described {
     Missing,
     Table(Box<TableDescription>),
 }
@@ -72,12 +73,13 @@ impl LeaseTable {
     }
 
     /// Creates the table when it is missing, waits until it can be used, and switches on
-    /// point-in-time recovery if that is wanted. `true` when it was created here.
+    /// point-in-time recovery if that is wanted. `true` when it was created here, `with_index` or
+    /// without.
     ///
     /// # Errors
     /// Whatever keeps the table from being used; recovery is never needed.
-    pub async fn ensure(&self) -> Result<bool, StoreError> {
-        let created = self.wait_for_table().await?;
+    pub async fn ensure(&self, with_index: bool) -> Result<bool, StoreError> {
+        let created = self.wait_for_table(with_index).await?;
         if self.settings.point_in_time_recovery {
             self.enable_recovery().await;
         }
@@ -109,7 +111,7 @@ impl LeaseTable {
         self.clock.sleep_until(self.clock.now() + length).await;
     }
 
-    async fn describe_table(&self, name: &str) -> Result<Described, StoreError> {
+    pub(super) async fn describe_table(&self, name: &str) -> Result<Described, StoreError> {
         let subject = format!("table {name}");
         let call = dynamodb("DescribeTable", &subject);
         match twice_after_hiccup(|| self.client.describe_table().table_name(name).send()).await {
@@ -124,22 +126,21 @@ impl LeaseTable {
     }
 
     /// `true` when this call created it, `false` when somebody else just did.
-    async fn create_table(&self) -> Result<bool, StoreError> {
+    async fn create_table(&self, with_index: bool) -> Result<bool, StoreError> {
         let name = &self.settings.name;
         let not_built =
             |error| StoreError::Fatal(format!("CreateTable of {name} could not be built: {error}"));
+        let index = with_index
+            .then(index::definition)
+            .transpose()
+            .map_err(not_built)?;
         let result = self
             .client
             .create_table()
             .table_name(name)
             .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(
-                AttributeDefinition::builder()
-                    .attribute_name(attribute::KEY)
-                    .attribute_type(ScalarAttributeType::S)
-                    .build()
-                    .map_err(not_built)?,
-            )
+            .set_attribute_definitions(Some(index::attributes(with_index).map_err(not_built)?))
+            .set_global_secondary_indexes(index.map(|index| vec![index]))
             .key_schema(
                 KeySchemaElement::builder()
                     .attribute_name(attribute::KEY)
@@ -170,7 +171,7 @@ impl LeaseTable {
     }
 
     /// Waits for the table, creating it when it is missing. `true` when it was created here.
-    async fn wait_for_table(&self) -> Result<bool, StoreError> {
+    async fn wait_for_table(&self, with_index: bool) -> Result<bool, StoreError> {
         let deadline = self.clock.now() + TABLE_TIMEOUT;
         let (mut asked, mut created) = (false, false);
         let mut poll = FIRST_POLL;
@@ -183,7 +184,7 @@ impl LeaseTable {
                 // Just created and not yet visible everywhere.
                 Ok(Described::Missing) if asked => "not visible yet".to_owned(),
                 Ok(Described::Missing) => {
-                    created = self.create_table().await?;
+                    created = self.create_table(with_index).await?;
                     asked = true;
                     continue;
                 }

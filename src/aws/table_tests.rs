@@ -48,7 +48,7 @@ fn missing() -> Reply {
 async fn a_table_that_exists_is_looked_at_once() {
     for status in ["ACTIVE", "UPDATING"] {
         let service = FakeService::script(vec![Reply::ok(described(status, &["leaseKey"]))]);
-        assert_eq!(table(&service).await.ensure().await, Ok(false));
+        assert_eq!(table(&service).await.ensure(false).await, Ok(false));
         assert_eq!(service.operations(), ["DescribeTable"]);
     }
 }
@@ -69,7 +69,7 @@ async fn a_missing_table_is_created_and_waited_for() {
         ..wanted()
     };
     let (table, clock) = table_with(&service, protected).await;
-    assert_eq!(table.ensure().await, Ok(true));
+    assert_eq!(table.ensure(false).await, Ok(true));
     let pauses: Vec<u128> = clock.pauses().iter().map(Duration::as_millis).collect();
     assert_eq!(pauses, [200, 400, 800, 1000]);
     assert_eq!(
@@ -93,7 +93,7 @@ async fn a_table_that_somebody_else_creates_is_waited_for_without_asking_again()
         Reply::ok(described("ACTIVE", &["leaseKey"])),
     ]);
     let (table, clock) = table_with(&service, wanted()).await;
-    assert_eq!(table.ensure().await, Ok(false));
+    assert_eq!(table.ensure(false).await, Ok(false));
     assert_eq!(
         service.operations(),
         [
@@ -116,7 +116,7 @@ async fn a_table_that_somebody_else_creates_is_waited_for_without_asking_again()
 async fn waiting_for_a_table_ends_after_ten_minutes() {
     let service = FakeService::script(vec![Reply::ok(described("CREATING", &["leaseKey"]))]);
     let (table, clock) = table_with(&service, wanted()).await;
-    let error = table.ensure().await.unwrap_err();
+    let error = table.ensure(false).await.unwrap_err();
     assert!(
         matches!(&error, StoreError::Unavailable(why) if why.contains("600 s") && why.contains("CREATING")),
         "{error}"
@@ -178,7 +178,7 @@ async fn tables_that_cannot_be_used_are_refused_with_the_reason() {
     ];
     for (replies, wanted, words) in cases {
         let service = FakeService::script(replies);
-        let error = table(&service).await.ensure().await.unwrap_err();
+        let error = table(&service).await.ensure(false).await.unwrap_err();
         assert!(
             wanted(&error) && error.to_string().contains(words),
             "{error:?}"
@@ -217,7 +217,7 @@ async fn point_in_time_recovery_is_tried_and_never_needed() {
             ..wanted()
         };
         let (table, _) = table_with(&service, recovering).await;
-        assert_eq!(table.ensure().await, Ok(false));
+        assert_eq!(table.ensure(false).await, Ok(false));
         assert_eq!(service.seen().len(), 1 + tries);
         assert_eq!(
             service.seen()[1].body,

@@ -214,6 +214,9 @@ pub(crate) fn embedded_dynamodb() -> FakeService {
             "UpdateItem" => carry_out!(update_item),
             "DeleteItem" => carry_out!(delete_item),
             "Scan" => carry_out!(scan),
+            "Query" => carry_out!(query),
+            "UpdateTable" => carry_out!(update_table),
+            "TransactWriteItems" => carry_out!(transact_write_items),
             other => return Reply::error(400, "UnknownOperationException", other),
         };
         match result {

@@ -53,6 +53,20 @@ impl Observations {
         }
     }
 
+    /// Takes in that the lease lives at `at`, although its row was not read: its owner is known to
+    /// renew it.
+    pub fn touch(&mut self, key: &LeaseKey, at: Moment) {
+        if let Some(seen) = self.seen.get_mut(key) {
+            seen.since = seen.since.max(at);
+        }
+    }
+
+    /// Whether the lease was ever looked at, with whatever counter.
+    #[must_use]
+    pub fn has_seen(&self, key: &LeaseKey) -> bool {
+        self.seen.contains_key(key)
+    }
+
     /// The moment from which on the lease counts as expired if its counter stays what it is;
     /// `None` for a lease that was never observed with this counter.
     #[must_use]

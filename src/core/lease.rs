@@ -4,6 +4,7 @@
 //! a [`LeaseUpdate`]: the condition it relies on and what it does. Stores carry updates out; this file
 //! says what they mean, so that DynamoDB and the stores of tests cannot disagree (`leases.md` B.1).
 
+use crate::core::ema::six_decimals;
 use crate::core::hash_range::HashRange;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::sequence::ExtendedSequenceNumber;
@@ -53,6 +54,9 @@ pub struct Lease {
     pub children: Vec<ShardId>,
     /// Absent in tables made by KCL 1.x and early 2.x.
     pub hash_range: Option<HashRange>,
+    /// What the shard delivers, KB/s, as its owner last wrote it; absent until a 3.x owner knew it.
+    /// Six decimals (`leases.md` A.4, C.9).
+    pub throughput_kbps: Option<f64>,
 }
 
 /// The condition a write relies on. It fails when the row does not exist.
@@ -62,6 +66,19 @@ pub enum Condition {
     Counter(Counter),
     /// The counter is this one and the owner is this worker.
     CounterAndOwner(Counter, WorkerId),
+    /// The counter is this one and no hand-off is under way: a renewal of KCL 3, which fails on
+    /// purpose when the leader has begun to move the lease.
+    CounterNoHandOff(Counter),
+    /// The row exists with these owners. Java's leader asks for no more; with a counter, the write
+    /// also fails when an owner thought dead has shown life since.
+    Owners {
+        /// `leaseOwner`, or its absence.
+        owner: Option<WorkerId>,
+        /// `checkpointOwner`, or its absence.
+        checkpoint_owner: Option<WorkerId>,
+        /// The counter, when the write relies on it.
+        counter: Option<Counter>,
+    },
     /// The row exists.
     Exists,
 }
@@ -80,6 +97,21 @@ pub enum Change {
     },
     /// Store a checkpoint: raise the counter, drop a prepared checkpoint.
     Checkpoint(ExtendedSequenceNumber),
+    /// Make a worker the owner and end any hand-off: raise the counter. Done by a leader, or by the
+    /// old owner that finishes a hand-off.
+    Assign {
+        /// The new owner.
+        owner: WorkerId,
+        /// Whether this counts as a change of owner.
+        switches_owner: bool,
+    },
+    /// Begin a graceful hand-off: the counter stays, so that the old owner can go on renewing.
+    BeginHandOff {
+        /// The worker that still processes; it becomes `checkpointOwner`.
+        from: WorkerId,
+        /// The next owner; it becomes `leaseOwner`.
+        to: WorkerId,
+    },
     /// Give the lease up: remove the owner, raise the counter.
     Release,
     /// Record what the shard became. Not an owner's write: the counter stays.
@@ -89,7 +121,7 @@ pub enum Change {
 }
 
 /// One conditional write on one lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LeaseUpdate {
     /// The row.
     pub key: LeaseKey,
@@ -97,6 +129,8 @@ pub struct LeaseUpdate {
     pub condition: Condition,
     /// What it does.
     pub change: Change,
+    /// Stored along with it, KB/s, when an owner in the 3.x mode knows what the shard delivers.
+    pub throughput_kbps: Option<f64>,
 }
 
 impl Lease {
@@ -119,6 +153,7 @@ impl Lease {
             parents,
             children: Vec::new(),
             hash_range,
+            throughput_kbps: None,
         }
     }
 
@@ -146,11 +181,24 @@ impl Lease {
         self.checkpoint.is_shard_end()
     }
 
+    /// Whether the leader has begun to move the lease and its old owner has not let go yet.
+    #[must_use]
+    pub const fn in_hand_off(&self) -> bool {
+        self.checkpoint_owner.is_some()
+    }
+
+    /// Who may process the shard now: during a hand-off the old owner, else the owner.
+    #[must_use]
+    pub fn actual_owner(&self) -> Option<&WorkerId> {
+        self.checkpoint_owner.as_ref().or(self.owner.as_ref())
+    }
+
     fn update(&self, condition: Condition, change: Change) -> LeaseUpdate {
         LeaseUpdate {
             key: self.key.clone(),
             condition,
             change,
+            throughput_kbps: None,
         }
     }
 
@@ -160,18 +208,101 @@ impl Lease {
         self.update(Condition::Counter(self.counter), Change::Renew)
     }
 
+    /// Shows that the owner lives, in the 3.x mode: fails when a hand-off began that this copy does not
+    /// know of, so that the owner learns of it (`leases.md` B.1, B.2).
+    #[must_use]
+    pub fn renewal_noticing_hand_off(&self) -> LeaseUpdate {
+        let condition = if self.in_hand_off() {
+            Condition::Counter(self.counter)
+        } else {
+            Condition::CounterNoHandOff(self.counter)
+        };
+        self.update(condition, Change::Renew)
+    }
+
+    /// Whether making `worker` the owner counts as a change of owner, by Java's rule.
+    fn switches_to(&self, worker: &WorkerId) -> bool {
+        self.owner.as_ref().is_some_and(|old| old != worker)
+            || self.checkpoint_owner.as_ref() == Some(worker)
+    }
+
     /// Makes `worker` the owner.
     #[must_use]
     pub fn taken_by(&self, worker: &WorkerId) -> LeaseUpdate {
-        let switches_owner = self.owner.as_ref().is_some_and(|old| old != worker)
-            || self.checkpoint_owner.as_ref() == Some(worker);
         self.update(
             Condition::Counter(self.counter),
             Change::Take {
                 owner: worker.clone(),
-                switches_owner,
+                switches_owner: self.switches_to(worker),
             },
         )
+    }
+
+    fn assign(&self, worker: &WorkerId, counter: Option<Counter>) -> LeaseUpdate {
+        self.update(
+            Condition::Owners {
+                owner: self.owner.clone(),
+                checkpoint_owner: self.checkpoint_owner.clone(),
+                counter,
+            },
+            Change::Assign {
+                owner: worker.clone(),
+                switches_owner: self.switches_to(worker),
+            },
+        )
+    }
+
+    /// Moves the lease to `worker` at once, whatever its owner does meanwhile. Ends any hand-off.
+    #[must_use]
+    pub fn assigned_to(&self, worker: &WorkerId) -> LeaseUpdate {
+        self.assign(worker, None)
+    }
+
+    /// Moves the lease to `worker` if nobody has written to it since: for leases that are unowned or
+    /// whose owner counts as dead (I.3). Java relies on the owners alone.
+    #[must_use]
+    pub fn assigned_if_silent_to(&self, worker: &WorkerId) -> LeaseUpdate {
+        self.assign(worker, Some(self.counter))
+    }
+
+    /// Begins a graceful hand-off to `worker` (`leases.md` C.7). `None` when there is nothing to hand
+    /// off: no owner, the same worker, or a hand-off is under way.
+    #[must_use]
+    pub fn handed_off_to(&self, worker: &WorkerId) -> Option<LeaseUpdate> {
+        let from = self.owner.as_ref()?;
+        if from == worker || self.in_hand_off() {
+            return None;
+        }
+        Some(self.update(
+            Condition::Owners {
+                owner: Some(from.clone()),
+                checkpoint_owner: None,
+                counter: None,
+            },
+            Change::BeginHandOff {
+                from: from.clone(),
+                to: worker.clone(),
+            },
+        ))
+    }
+
+    /// Ends a hand-off that `me` has to give way in: the next owner becomes the only one. `None` when
+    /// `me` is not the old owner of a hand-off to somebody else.
+    #[must_use]
+    pub fn hand_off_finished_by(&self, me: &WorkerId) -> Option<LeaseUpdate> {
+        let next = self.owner.as_ref()?;
+        (self.checkpoint_owner.as_ref() == Some(me) && next != me).then(|| self.assigned_to(next))
+    }
+
+    /// Lets go of the lease in whatever state it is: finishes a hand-off, else releases. `None` when it
+    /// is not `me` who processes it.
+    #[must_use]
+    pub fn given_up_by(&self, me: &WorkerId) -> Option<LeaseUpdate> {
+        if self.in_hand_off() {
+            self.hand_off_finished_by(me)
+        } else {
+            (self.owner.as_ref() == Some(me)).then(|| self.released(me))
+        }
     }
 
     /// Stores a checkpoint.
@@ -206,6 +337,15 @@ impl Lease {
 }
 
 impl LeaseUpdate {
+    /// Stores the shard's throughput along with this write, rounded to the six decimals of Java.
+    #[must_use]
+    pub fn with_throughput(mut self, kbps: Option<f64>) -> Self {
+        self.throughput_kbps = kbps
+            .filter(|kbps| kbps.is_finite() && *kbps >= 0.0)
+            .map(six_decimals);
+        self
+    }
+
     /// Whether the write may happen on the row as it is.
     #[must_use]
     pub fn is_permitted_on(&self, current: Option<&Lease>) -> bool {
@@ -214,6 +354,18 @@ impl LeaseUpdate {
             Condition::Counter(counter) => current.counter == *counter,
             Condition::CounterAndOwner(counter, owner) => {
                 current.counter == *counter && current.owner.as_ref() == Some(owner)
+            }
+            Condition::CounterNoHandOff(counter) => {
+                current.counter == *counter && !current.in_hand_off()
+            }
+            Condition::Owners {
+                owner,
+                checkpoint_owner,
+                counter,
+            } => {
+                current.owner == *owner
+                    && current.checkpoint_owner == *checkpoint_owner
+                    && counter.is_none_or(|counter| current.counter == counter)
             }
             Condition::Exists => true,
         }
@@ -228,6 +380,10 @@ impl LeaseUpdate {
             Change::Take {
                 owner,
                 switches_owner,
+            }
+            | Change::Assign {
+                owner,
+                switches_owner,
             } => {
                 lease.counter = before.counter.next();
                 lease.owner = Some(owner.clone());
@@ -240,6 +396,10 @@ impl LeaseUpdate {
                 lease.owner_switches = 0;
                 lease.pending = None;
             }
+            Change::BeginHandOff { from, to } => {
+                lease.owner = Some(to.clone());
+                lease.checkpoint_owner = Some(from.clone());
+            }
             Change::Release => {
                 lease.counter = before.counter.next();
                 lease.owner = None;
@@ -247,22 +407,42 @@ impl LeaseUpdate {
             Change::SetChildren(children) => lease.children.clone_from(children),
             Change::SetHashRange(range) => lease.hash_range = Some(*range),
         }
+        if self.throughput_kbps.is_some() {
+            lease.throughput_kbps = self.throughput_kbps;
+        }
         lease
     }
 
     /// Whether the row, as read after an answer that never came or a condition that failed, proves
     /// that this very write had happened on `before` (`leases.md` B.1 last note, I.6, I.7): the counter
     /// moved by exactly one and the row says what only this write would have made it say.
+    ///
+    /// A leader may have begun to hand the lease off right after an owner's write; that leaves the
+    /// counter and the worker that processes, so it does not disprove the write.
     #[must_use]
     pub fn is_proven_by(&self, before: &Lease, current: &Lease) -> bool {
         let expected = self.applied_to(before);
+        let same_owners = current.owner == expected.owner
+            && current.checkpoint_owner == expected.checkpoint_owner;
+        if matches!(self.change, Change::BeginHandOff { .. }) {
+            // The old owner goes on renewing and checkpointing meanwhile.
+            return same_owners && current.counter >= expected.counter;
+        }
         current.counter == expected.counter
-            && current.owner == expected.owner
             && current.checkpoint == expected.checkpoint
             && match &self.change {
-                Change::SetChildren(children) => current.has_children(children),
-                Change::SetHashRange(_) => current.hash_range == expected.hash_range,
-                _ => true,
+                Change::Renew | Change::Take { .. } | Change::Checkpoint(_) => {
+                    current.actual_owner() == expected.actual_owner()
+                }
+                Change::SetChildren(children) => {
+                    current.owner == expected.owner && current.has_children(children)
+                }
+                Change::SetHashRange(_) => {
+                    current.owner == expected.owner && current.hash_range == expected.hash_range
+                }
+                Change::Assign { .. } | Change::BeginHandOff { .. } | Change::Release => {
+                    same_owners
+                }
             }
     }
 }
@@ -299,133 +479,5 @@ impl LeaseDeletion {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::sequence::{Position, SequenceNumber};
-
-    fn worker(name: &str) -> WorkerId {
-        WorkerId::new(name)
-    }
-
-    fn lease() -> Lease {
-        let mut lease = Lease::new(
-            LeaseKey::new("shardId-0"),
-            ExtendedSequenceNumber::sentinel(Position::TrimHorizon),
-            vec![],
-            None,
-        );
-        lease.counter = Counter(7);
-        lease.owner = Some(worker("a"));
-        lease
-    }
-
-    fn at(number: &str) -> ExtendedSequenceNumber {
-        ExtendedSequenceNumber::record(SequenceNumber::parse(number).unwrap(), 0)
-    }
-
-    #[test]
-    fn every_owners_write_raises_the_counter_by_one_and_others_leave_it() {
-        let lease = lease();
-        let raising = [
-            lease.renewal(),
-            lease.taken_by(&worker("b")),
-            lease.checkpointed(at("5")),
-            lease.released(&worker("a")),
-        ];
-        for update in raising {
-            assert!(update.is_permitted_on(Some(&lease)), "{update:?}");
-            assert_eq!(update.applied_to(&lease).counter, Counter(8), "{update:?}");
-            let mut moved = lease.clone();
-            moved.counter = Counter(8);
-            assert!(
-                !update.is_permitted_on(Some(&moved)),
-                "{update:?} on a moved counter"
-            );
-            assert!(!update.is_permitted_on(None), "{update:?} on a missing row");
-        }
-        for update in [
-            lease.with_children(vec![ShardId::new("shardId-1")]),
-            lease.with_hash_range(HashRange::FULL),
-        ] {
-            assert_eq!(update.applied_to(&lease).counter, Counter(7));
-            assert!(!update.is_permitted_on(None));
-        }
-    }
-
-    #[test]
-    fn taking_counts_a_switch_only_from_another_owner() {
-        let mut own = lease();
-        assert_eq!(
-            own.taken_by(&worker("b")).applied_to(&own).owner_switches,
-            1
-        );
-        assert_eq!(
-            own.taken_by(&worker("a")).applied_to(&own).owner_switches,
-            0
-        );
-        own.owner = None;
-        assert_eq!(
-            own.taken_by(&worker("b")).applied_to(&own).owner_switches,
-            0
-        );
-    }
-
-    #[test]
-    fn taking_drops_a_stray_hand_off() {
-        let mut stray = lease();
-        stray.checkpoint_owner = Some(worker("c"));
-        assert_eq!(
-            stray
-                .taken_by(&worker("b"))
-                .applied_to(&stray)
-                .checkpoint_owner,
-            None
-        );
-    }
-
-    #[test]
-    fn release_is_only_for_the_owner() {
-        let lease = lease();
-        assert!(!lease.released(&worker("b")).is_permitted_on(Some(&lease)));
-        assert_eq!(lease.released(&worker("a")).applied_to(&lease).owner, None);
-    }
-
-    #[test]
-    fn a_lost_answer_is_told_from_a_lost_lease() {
-        let before = lease();
-        let update = before.checkpointed(at("5"));
-        assert!(update.is_proven_by(&before, &update.applied_to(&before)));
-        // Not applied.
-        assert!(!update.is_proven_by(&before, &before));
-        // Somebody took it.
-        let taken = before.taken_by(&worker("b")).applied_to(&before);
-        assert!(!update.is_proven_by(&before, &taken));
-        // A renewal of mine went through instead: the checkpoint did not.
-        assert!(!update.is_proven_by(&before, &before.renewal().applied_to(&before)));
-        // Applied, and somebody wrote after it.
-        let later = update.applied_to(&before);
-        let later = later.renewal().applied_to(&later);
-        assert!(!update.is_proven_by(&before, &later));
-    }
-
-    #[test]
-    fn children_have_no_order() {
-        let ids = |names: &[&str]| names.iter().map(ShardId::new).collect::<Vec<_>>();
-        let before = lease();
-        let update = before.with_children(ids(&["b", "a"]));
-        let mut read_back = update.applied_to(&before);
-        read_back.children = ids(&["a", "b"]);
-        assert!(update.is_proven_by(&before, &read_back));
-        read_back.children = ids(&["a"]);
-        assert!(!update.is_proven_by(&before, &read_back));
-    }
-
-    #[test]
-    fn a_delete_needs_the_row_that_was_looked_at() {
-        let lease = lease();
-        let deletion = LeaseDeletion::of(&lease);
-        assert!(deletion.is_permitted_on(Some(&lease)));
-        assert!(!deletion.is_permitted_on(Some(&lease.renewal().applied_to(&lease))));
-        assert!(!deletion.is_permitted_on(None));
-    }
-}
+#[path = "lease_tests.rs"]
+mod tests;

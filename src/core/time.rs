@@ -43,3 +43,41 @@ impl Sub<Duration> for Moment {
         Self(self.0.saturating_sub(rhs))
     }
 }
+
+/// A moment on the wall clock. Only for stamps that others read (`lut`, `slu`, `mts`) and for judging
+/// theirs; never to decide who holds a lease (`leases.md` B.3, I.41).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// The moment this many milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment this many seconds after the epoch.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Whether more than `age` has passed since `earlier`. What lies in the future is not old.
+    #[must_use]
+    pub fn is_past(self, earlier: Self, age: Duration) -> bool {
+        let elapsed = self.0.saturating_sub(earlier.0);
+        u64::try_from(elapsed).is_ok_and(|elapsed| Duration::from_millis(elapsed) > age)
+    }
+}

@@ -1,6 +1,7 @@
 //! The auditor: sees that every part of the hash space has a lease (`leases.md` E.1, E.3).
 //!
-//! One worker does it for all, by the election every KCL 2.x worker computes. An empty table is
+//! One worker does it for all: the leader, in the 2.x algorithm by the election every worker computes.
+//! An empty table is
 //! filled by whoever comes first. A hole is repaired after it was seen three times in a row, two
 //! minutes apart, as Java does; a worker that is alone repairs it at its start.
 
@@ -9,8 +10,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use crate::core::hash_range::HashRange;
-use crate::core::ids::{LeaseKey, WorkerId};
-use crate::core::leader::elect;
+use crate::core::ids::LeaseKey;
 use crate::core::lease::Lease;
 use crate::core::shard_sync::{Finding, audit};
 use crate::core::time::Moment;
@@ -56,11 +56,12 @@ impl Auditor {
         }
     }
 
-    /// What to do after a scan that gave `table`, if anything.
+    /// What to do after a scan that gave `table`, if anything. `leader`: whether it is this worker's
+    /// duty.
     pub fn due(
         &mut self,
         table: &[Lease],
-        me: &WorkerId,
+        leader: bool,
         has_peers: bool,
         now: Moment,
     ) -> Option<Audit> {
@@ -68,7 +69,6 @@ impl Auditor {
             return None;
         }
         let finding = audit(table);
-        let leader = elect(table).is_none_or(|leader| leader == *me);
         let first = std::mem::replace(&mut self.first, false);
         self.next = now + EVERY;
         let due = match finding {
@@ -120,7 +120,7 @@ impl Audit {
         stream: &dyn Stream,
         store: &dyn LeaseStore,
         leases: &[Lease],
-        settings: LeaseSettings,
+        settings: &LeaseSettings,
     ) -> usize {
         let result: Result<usize, SyncError> = match self {
             Self::Sync => {
@@ -153,6 +153,7 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::ids::WorkerId;
     use crate::core::sequence::{ExtendedSequenceNumber, Position};
 
     fn at(seconds: u64) -> Moment {
@@ -178,46 +179,40 @@ mod tests {
     #[test]
     fn an_empty_table_is_filled_by_anybody_at_once_and_again_soon() {
         let mut auditor = Auditor::new(at(0), true);
-        let me = WorkerId::new("me");
-        assert_eq!(auditor.due(&[], &me, false, at(0)), Some(Audit::Sync));
-        assert_eq!(auditor.due(&[], &me, false, at(5)), None, "still running");
+        assert_eq!(auditor.due(&[], true, false, at(0)), Some(Audit::Sync));
+        assert_eq!(auditor.due(&[], true, false, at(5)), None, "still running");
         auditor.done();
-        assert_eq!(auditor.due(&[], &me, true, at(5)), Some(Audit::Sync));
+        assert_eq!(auditor.due(&[], true, true, at(5)), Some(Audit::Sync));
     }
 
     #[test]
     fn a_hole_is_repaired_when_it_was_seen_three_times() {
         let table = [lease(Some(HALF), "me")];
-        let me = WorkerId::new("me");
         let mut auditor = Auditor::new(at(0), true);
-        assert_eq!(auditor.due(&table, &me, true, at(0)), None);
-        assert_eq!(auditor.due(&table, &me, true, at(60)), None, "not due");
-        assert_eq!(auditor.due(&table, &me, true, at(120)), None);
+        assert_eq!(auditor.due(&table, true, true, at(0)), None);
+        assert_eq!(auditor.due(&table, true, true, at(60)), None, "not due");
+        assert_eq!(auditor.due(&table, true, true, at(120)), None);
         // It closes and opens again: counted anew.
         let whole = [lease(Some(HashRange::FULL), "me")];
-        assert_eq!(auditor.due(&whole, &me, true, at(240)), None);
-        assert_eq!(auditor.due(&table, &me, true, at(360)), None);
-        assert_eq!(auditor.due(&table, &me, true, at(480)), None);
-        assert_eq!(auditor.due(&table, &me, true, at(600)), Some(Audit::Sync));
+        assert_eq!(auditor.due(&whole, true, true, at(240)), None);
+        assert_eq!(auditor.due(&table, true, true, at(360)), None);
+        assert_eq!(auditor.due(&table, true, true, at(480)), None);
+        assert_eq!(auditor.due(&table, true, true, at(600)), Some(Audit::Sync));
     }
 
     #[test]
     fn a_lonely_worker_repairs_a_hole_at_its_start() {
         let table = [lease(Some(HALF), "")];
         let mut auditor = Auditor::new(at(0), true);
-        assert_eq!(
-            auditor.due(&table, &WorkerId::new("me"), false, at(0)),
-            Some(Audit::Sync)
-        );
+        assert_eq!(auditor.due(&table, true, false, at(0)), Some(Audit::Sync));
     }
 
     #[test]
     fn a_start_without_shard_sync_takes_javas_time() {
         let table = [lease(Some(HALF), "")];
         let mut auditor = Auditor::new(at(0), false);
-        let me = WorkerId::new("me");
         let audits: Vec<bool> = [0, 120, 240]
-            .map(|seconds| auditor.due(&table, &me, false, at(seconds)).is_some())
+            .map(|seconds| auditor.due(&table, true, false, at(seconds)).is_some())
             .to_vec();
         assert_eq!(audits, [false, false, true]);
     }
@@ -227,10 +222,7 @@ mod tests {
         let table = [lease(Some(HALF), "other")];
         let mut auditor = Auditor::new(at(0), true);
         for turn in 0..5 {
-            assert_eq!(
-                auditor.due(&table, &WorkerId::new("me"), false, at(turn * 120)),
-                None
-            );
+            assert_eq!(auditor.due(&table, false, false, at(turn * 120)), None);
         }
     }
 
@@ -239,7 +231,7 @@ mod tests {
         let table = [lease(None, "me")];
         let mut auditor = Auditor::new(at(0), true);
         assert_eq!(
-            auditor.due(&table, &WorkerId::new("me"), true, at(0)),
+            auditor.due(&table, true, true, at(0)),
             Some(Audit::FillRanges(vec![LeaseKey::new("shardId-0")]))
         );
     }

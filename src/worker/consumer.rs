@@ -162,7 +162,9 @@ impl ShardConsumer {
     /// process that was stopped for a while wakes up with an old answer.
     fn is_fresh(&self) -> bool {
         match &*self.lease_state.borrow() {
-            LeaseState::Held { until } => self.ports.fetcher.clock.now() < *until,
+            LeaseState::Held { until } | LeaseState::HandingOff { until, .. } => {
+                self.ports.fetcher.clock.now() < *until
+            }
             LeaseState::Stale | LeaseState::Lost(_) | LeaseState::Released => false,
         }
     }
@@ -225,10 +227,14 @@ impl ShardConsumer {
                 self.lease_settled = true;
                 vec![Event::LeaseLost]
             }
-            LeaseState::Held { .. } | LeaseState::Stale if keeper_gone => {
+            LeaseState::Held { .. } | LeaseState::HandingOff { .. } | LeaseState::Stale
+                if keeper_gone =>
+            {
                 self.lease_settled = true;
                 vec![Event::LeaseLost]
             }
+            // The child has its last word, then the lease is given up to the next owner.
+            LeaseState::HandingOff { .. } => vec![Event::StopRequested],
             LeaseState::Held { .. } | LeaseState::Stale => vec![],
         }
     }

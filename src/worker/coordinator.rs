@@ -1,5 +1,7 @@
-//! The coordinator of one worker with the 2.x algorithm: looks at the lease table, takes what is due,
-//! starts a consumer for each lease held, and ends everything in order (`leases.md` B.5, E, G.4).
+//! The coordinator of one worker: looks at the lease table, gets hold of the leases that are due to it,
+//! starts a consumer for each, and ends everything in order (`leases.md` B.5, C, E, G.4). Leases come
+//! by the 2.x algorithm, in which every worker takes for itself, or by the 3.x one, in which a leader
+//! assigns them; which of the two it is may change while the worker runs.
 //!
 //! It never waits for one thing only: scans, takes and clean-up run beside its loop, so that "stop",
 //! the end of a consumer and the loss of a lease are noticed at once.
@@ -8,33 +10,52 @@
 //! |---|---|
 //! | `types.rs` | what it is told, and what it tells |
 //! | `table.rs` | looking at the table |
-//! | `taking.rs` | deciding what to take, and taking it |
-//! | `holding.rs` | ends of consumers, losses, stopping, duties |
+//! | `taking.rs` | the 2.x algorithm: deciding what to take |
+//! | `assigned.rs` | the 3.x algorithm: finding what was assigned |
+//! | `leading.rs` | the 3.x algorithm: assigning, as the leader |
+//! | `conduct.rs` | changing from one to the other |
+//! | `acquiring.rs` | getting hold of a lease, and letting go of it |
+//! | `leaving.rs` | stopping |
+//! | `holding.rs` | ends of consumers, losses, duties |
 
+mod acquiring;
+mod assigned;
+mod conduct;
 mod holding;
+mod leading;
+mod leaving;
 mod table;
 mod taking;
 mod types;
 
-pub use types::{CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd};
+pub use types::{
+    Algorithm, Conduct, CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::{error, warn};
 
+use crate::core::assignment::watch::Watch;
 use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::leader_lock::LeaderLock;
 use crate::core::lease::{Counter, Lease};
 use crate::core::time::Moment;
+use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
-use crate::ports::{LeaseStore, StoreError, TableScan};
+use crate::ports::{LeaseStore, OwnerIndex, StoreError, TableScan};
 use crate::worker::audit::Auditor;
 use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
+use crate::worker::coordinator::acquiring::How;
+use crate::worker::coordinator::assigned::Found;
+use crate::worker::coordinator::leading::{Led, Moved};
 use crate::worker::keeper::{LeaseHandle, Loss};
+use crate::worker::leadership::Leadership;
+use crate::worker::reporter::Reporter;
 
 struct Held {
     lease: Lease,
@@ -44,16 +65,26 @@ struct Held {
 
 /// What a task beside the loop came back with.
 enum Done {
-    Scanned(Result<TableScan, StoreError>, Moment),
+    Scanned {
+        scan: Result<TableScan, StoreError>,
+        asked: Moment,
+        at: Moment,
+    },
     Looked(Vec<(LeaseKey, Result<Option<Lease>, StoreError>)>, Moment),
-    Took {
+    Acquired {
         lease: Lease,
         sent: Moment,
-        stolen: bool,
+        how: How,
     },
-    NotTaken(LeaseKey),
+    NotAcquired(LeaseKey),
+    Found(Found, Moment),
+    Index(Result<OwnerIndex, StoreError>),
+    Heirs(Option<TableScan>),
+    LeaderChanged(watch::Receiver<LeaderLock>),
+    Moved(Moved),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
+    HandingOff(LeaseKey),
     CleanedUp(CleanUpRound),
     /// A watch that has nothing to tell.
     Nothing,
@@ -70,11 +101,34 @@ pub struct Coordinator {
     /// Former leases of this worker id may be resumed without watching them first: the lock proves
     /// that whoever had the id is dead.
     resume_at_once: bool,
+    /// Leases that carried this worker's id when it first looked.
+    former: BTreeSet<LeaseKey>,
+    conduct: Conduct,
+    /// The election of the leader, in the 3.x algorithm.
+    leadership: Option<Leadership>,
+    /// The report of this worker's load.
+    reporter: Option<Reporter>,
+    /// What the workers last said of themselves.
+    members: Vec<WorkerMetricStats>,
+    /// Whether the index of leases by owner can be asked.
+    index: OwnerIndex,
+    next_index_check: Option<Moment>,
+    next_query: Option<Moment>,
+    querying: bool,
+    /// Since when something is about to be assigned to this worker.
+    expecting_since: Option<Moment>,
+    table_bytes: usize,
+    looked_once: bool,
+    /// What this worker has seen of the leases; what a leader decides by.
+    watch: Watch,
+    /// While this worker is the leader.
+    led: Option<Led>,
     /// Ordered, as all that is gone through here, so that a simulated fleet can be replayed.
     held: BTreeMap<LeaseKey, Held>,
     observations: Observations,
-    /// Rows that carry our id although we do not hold them, with their counters at the last scan.
-    own_unheld: BTreeMap<LeaseKey, Counter>,
+    /// Rows that carry our id although we do not hold them, with their counters at the last scan and
+    /// how often those moved.
+    own_unheld: BTreeMap<LeaseKey, (Counter, u32)>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
     beside: TaskGroup<Done>,
@@ -111,14 +165,30 @@ impl Coordinator {
         ports: CoordinatorPorts,
         settings: LeaseSettings,
         consumer_settings: ConsumerSettings,
+        conduct: Conduct,
         resume_at_once: bool,
         grace: Grace,
         stop: watch::Receiver<StopRequest>,
     ) -> (Self, watch::Receiver<Vec<HeldStatus>>) {
         let (status, view) = watch::channel(Vec::new());
         let now = ports.keeper.clock.now();
-        let coordinator = Self {
+        let mut coordinator = Self {
+            former: BTreeSet::new(),
+            conduct,
+            leadership: None,
+            reporter: None,
+            members: Vec::new(),
+            index: OwnerIndex::Absent,
+            next_index_check: None,
+            next_query: None,
+            querying: false,
+            expecting_since: None,
+            table_bytes: 0,
+            looked_once: false,
+            watch: Watch::default(),
+            led: None,
             me,
+            auditor: Auditor::new(now, settings.repair_at_start),
             settings,
             consumer_settings,
             resume_at_once,
@@ -133,7 +203,6 @@ impl Coordinator {
             next_scan: now,
             next_look: None,
             quiet_since: now,
-            auditor: Auditor::new(now, settings.repair_at_start),
             cleaning: false,
             next_ask: now,
             reported: BTreeSet::new(),
@@ -147,6 +216,7 @@ impl Coordinator {
             cut: false,
             ports,
         };
+        coordinator.take_up_conduct();
         (coordinator, view)
     }
 
@@ -195,30 +265,6 @@ impl Coordinator {
         self.end.take().unwrap_or(stopped)
     }
 
-    /// The present stage of stopping takes too long: go to the next; `true` when there is none.
-    fn on_deadline(&mut self) -> bool {
-        self.cut = true;
-        if self.stopping < StopRequest::AtOnce {
-            warn!(
-                "the grace for children is over ({:.1} s): they are killed now",
-                self.grace.children.as_secs_f64()
-            );
-            self.request_stop(StopRequest::AtOnce);
-            return false;
-        }
-        for key in self.held.keys() {
-            error!(lease = %key, "the lease could not be released in time; others take it when it expires");
-        }
-        true
-    }
-
-    fn is_over(&self) -> bool {
-        self.stopping > StopRequest::Run
-            && self.releasing == 0
-            && self.taking.is_empty()
-            && self.held.is_empty()
-    }
-
     fn next_wake(&self) -> Moment {
         if let Some(deadline) = self.deadline {
             return deadline;
@@ -228,7 +274,8 @@ impl Coordinator {
         } else {
             self.next_scan
         };
-        self.next_look.map_or(scan, |look| look.min(scan))
+        let others = [self.next_look, self.next_query, self.next_index_check];
+        others.into_iter().flatten().fold(scan, Moment::min)
     }
 
     fn start_due_work(&mut self) {
@@ -242,22 +289,28 @@ impl Coordinator {
         if self.next_look.is_some_and(|look| now >= look) {
             self.start_look(now);
         }
+        if self.next_query.is_some_and(|query| now >= query) {
+            self.start_query(now);
+        }
+        self.start_index_check(now);
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Scanned(scan, at) => self.on_scanned(scan, at),
+            Done::Scanned { scan, asked, at } => self.on_scanned(scan, asked, at),
             Done::Looked(looked, at) => self.on_looked(looked, at),
-            Done::Took {
-                lease,
-                sent,
-                stolen,
-            } => self.on_took(lease, sent, stolen),
-            Done::NotTaken(key) => {
+            Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
+            Done::NotAcquired(key) => {
                 self.taking.remove(&key);
             }
+            Done::Found(found, at) => self.on_found(found, at),
+            Done::Index(state) => self.on_index(state),
+            Done::Heirs(scan) => self.on_heirs(scan),
+            Done::Moved(moved) => self.on_moved(moved),
+            Done::LeaderChanged(view) => self.on_leader_changed(view),
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),
             Done::Lost(key, loss) => self.on_lost(&key, &loss),
+            Done::HandingOff(key) => self.on_handing_off(&key),
             Done::CleanedUp(round) => self.on_cleaned_up(round),
             Done::Audited(created) => {
                 self.auditor.done();

@@ -7,8 +7,13 @@
 //! A write whose answer never came is resolved by reading before the next write. A lease that could
 //! not be renewed in time is *stale*: nothing more is delivered from it, but renewal is tried on. If
 //! the counter turns out untouched, nobody else had it, and work goes on; otherwise it is lost.
+//!
+//! Every write answers with the whole row, and that is how the keeper learns that the leader has begun
+//! to move the lease to another worker (`leases.md` C.7): Java's renewals fail on purpose then, ours go
+//! through and see it, as do checkpoints. The keeper goes on renewing until the lease is given up, and
+//! gives it up by itself when that takes too long.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +35,14 @@ pub enum LeaseState {
     Held {
         /// Failover time after the last successful write was *sent* (I.2).
         until: Moment,
+    },
+    /// Held, but the leader wants it to go to another worker: the child makes its last checkpoint,
+    /// then the lease is given up.
+    HandingOff {
+        /// As for `Held`.
+        until: Moment,
+        /// Who is next.
+        to: WorkerId,
     },
     /// Not renewed in time; nobody is known to have taken it.
     Stale,
@@ -63,6 +76,15 @@ impl std::fmt::Display for Loss {
     }
 }
 
+/// What the coordinator hears of a held lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// The leader moves it to another worker.
+    HandingOff,
+    /// It is not ours any more.
+    Lost(Loss),
+}
+
 enum Command {
     Checkpoint {
         to: ExtendedSequenceNumber,
@@ -71,6 +93,16 @@ enum Command {
     Release {
         reply: oneshot::Sender<bool>,
     },
+}
+
+/// What the configuration says about held leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeeperSettings {
+    /// `failoverTimeMillis`.
+    pub failover: Duration,
+    /// `gracefulLeaseHandoffTimeoutMillis`: how long the child may take for its last checkpoint when
+    /// the lease is moved.
+    pub hand_off_timeout: Duration,
 }
 
 /// What a keeper needs.
@@ -94,8 +126,9 @@ pub struct LeaseHandle {
     state: watch::Receiver<LeaseState>,
     /// Beside `state`, so that each channel has one task waiting on it: several on one are woken in
     /// random order, and a simulated fleet could not be replayed.
-    loss: watch::Receiver<Option<Loss>>,
+    news: watch::Receiver<Option<News>>,
     commands: mpsc::Sender<Command>,
+    heir: Arc<OnceLock<WorkerId>>,
     _task: Arc<OwnedTask<()>>,
 }
 
@@ -116,32 +149,37 @@ impl LeaseHandle {
         me: WorkerId,
         lease: Lease,
         sent: Moment,
-        failover: Duration,
+        settings: KeeperSettings,
     ) -> Self {
         let (commands, inbox) = mpsc::channel(4);
         let (publish, state) = watch::channel(LeaseState::Held {
-            until: sent + failover,
+            until: sent + settings.failover,
         });
-        let (publish_loss, loss) = watch::channel(None);
+        let (publish_news, news) = watch::channel(None);
         let key = lease.key.clone();
         let spawner = ports.spawner.clone();
+        let heir = Arc::new(OnceLock::new());
         let keeper = Keeper {
             ports,
             me,
             lease,
             last_sent: sent,
-            failover,
+            failover: settings.failover,
+            hand_off_timeout: settings.hand_off_timeout,
+            hand_off_ends: None,
+            heir: Arc::clone(&heir),
             in_doubt: Vec::new(),
             troubled: false,
             inbox,
             publish,
-            publish_loss,
+            publish_news,
         };
         Self {
             key,
             state,
-            loss,
+            news,
             commands,
+            heir,
             _task: Arc::new(spawner.spawn(keeper.run())),
         }
     }
@@ -164,13 +202,20 @@ impl LeaseHandle {
         self.state.clone()
     }
 
-    /// Completes when the lease is lost, or with `None` when its keeper ended for another reason. To be
-    /// waited on by one task. Holding the future does not hold the lease.
-    pub fn lost(&self) -> impl Future<Output = Option<Loss>> + Send + use<> {
-        let mut loss = self.loss.clone();
+    /// Completes when the lease is lost, or being handed off unless that is known already; with `None`
+    /// when its keeper ended for another reason. To be waited on by one task. Holding the future does
+    /// not hold the lease.
+    pub fn news(&self, hand_off_known: bool) -> impl Future<Output = Option<News>> + Send + use<> {
+        let mut news = self.news.clone();
         async move {
-            let lost = loss.wait_for(Option::is_some).await;
-            lost.ok().and_then(|lost| lost.clone())
+            let word = news
+                .wait_for(|word| match word {
+                    Some(News::Lost(_)) => true,
+                    Some(News::HandingOff) => !hand_off_known,
+                    None => false,
+                })
+                .await;
+            word.ok().and_then(|word| word.clone())
         }
     }
 
@@ -187,6 +232,11 @@ impl LeaseHandle {
             return result;
         }
         Err(not_held(&self.key))
+    }
+
+    /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
+    pub fn leave_to(&self, heir: WorkerId) {
+        let _ = self.heir.set(heir);
     }
 
     /// Gives the lease up. `false` when that could not be written: then it expires.
@@ -211,6 +261,11 @@ struct Keeper {
     /// When the last successful write was sent.
     last_sent: Moment,
     failover: Duration,
+    hand_off_timeout: Duration,
+    /// When the lease is given up without the child's last checkpoint, once it is known to be moved.
+    hand_off_ends: Option<Moment>,
+    /// Who gets the lease at its release.
+    heir: Arc<OnceLock<WorkerId>>,
     /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
     /// same condition, at most one of them will be carried out.
     in_doubt: Vec<LeaseUpdate>,
@@ -218,7 +273,7 @@ struct Keeper {
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
     publish: watch::Sender<LeaseState>,
-    publish_loss: watch::Sender<Option<Loss>>,
+    publish_news: watch::Sender<Option<News>>,
 }
 
 /// How one attempt to write ended.
@@ -255,7 +310,8 @@ impl Keeper {
         let stale_at = self.last_sent + self.failover;
         let now = self.ports.clock.now();
         if !self.troubled {
-            return (self.last_sent + self.period()).min(stale_at);
+            let next = (self.last_sent + self.period()).min(stale_at);
+            return self.hand_off_ends.map_or(next, |ends| next.min(ends));
         }
         let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());
         if stale_at > now {
@@ -279,13 +335,54 @@ impl Keeper {
         if self.ports.clock.now() >= self.last_sent + self.failover {
             self.go_stale();
         }
+        if self.hand_off_is_overdue()
+            && let Some(update) = self.lease.hand_off_finished_by(&self.me)
+        {
+            return self.force_hand_off(update).await;
+        }
         match self.write(self.lease.renewal()).await {
-            Attempt::Applied => true,
+            Attempt::Applied => self.is_still_mine(),
             Attempt::Lost(loss) => self.lose(loss),
             Attempt::Failed(error) => {
                 self.trouble(&error);
                 true
             }
+        }
+    }
+
+    fn hand_off_is_overdue(&self) -> bool {
+        self.hand_off_ends
+            .is_some_and(|ends| self.ports.clock.now() >= ends)
+    }
+
+    /// The child takes too long over its last checkpoint: the next owner waits no more.
+    async fn force_hand_off(&mut self, update: LeaseUpdate) -> bool {
+        let next = self.lease.owner.clone();
+        match self.write(update).await {
+            Attempt::Applied => {
+                warn!(lease = %self.lease.key, "the child did not end its work on the lease within {} ms; the lease is handed off without it",
+                    self.hand_off_timeout.as_millis());
+                self.lose(next.map_or(Loss::Changed, Loss::TakenBy))
+            }
+            Attempt::Lost(loss) => self.lose(loss),
+            Attempt::Failed(error) => {
+                self.trouble(&error);
+                true
+            }
+        }
+    }
+
+    /// Looks at the row that the last write answered with; `false` when it turns out not to be ours.
+    fn is_still_mine(&mut self) -> bool {
+        match (&self.lease.owner, &self.lease.checkpoint_owner) {
+            (_, None) => true,
+            (Some(next), Some(old)) if *old == self.me && *next != self.me => true,
+            // Both are me, or a stranger processes it: no worker writes such a row (`leases.md` B.2).
+            (_, Some(old)) if *old != self.me => {
+                let loss = Loss::TakenBy(old.clone());
+                self.lose(loss)
+            }
+            _ => self.lose(Loss::Changed),
         }
     }
 
@@ -312,7 +409,7 @@ impl Keeper {
     fn lose(&mut self, loss: Loss) -> bool {
         info!(lease = %self.lease.key, "lease lost: {loss}");
         self.publish.send_replace(LeaseState::Lost(loss.clone()));
-        self.publish_loss.send_replace(Some(loss));
+        self.publish_news.send_replace(Some(News::Lost(loss)));
         // Whoever waits for a reply learns from the closed channel that the lease is not held.
         false
     }
@@ -349,7 +446,7 @@ impl Keeper {
                 return (Ok(()), true);
             }
             match self.write(self.lease.checkpointed(to.clone())).await {
-                Attempt::Applied => return (Ok(()), true),
+                Attempt::Applied => return (Ok(()), self.is_still_mine()),
                 Attempt::Lost(loss) => {
                     let error = CheckpointError::new(
                         CheckpointErrorName::Shutdown,
@@ -378,9 +475,17 @@ impl Keeper {
     async fn release(&mut self) -> bool {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
-            match self.write(self.lease.released(&self.me)).await {
+            let Some(update) = self.giving_up() else {
+                return false;
+            };
+            match self.write(update).await {
                 Attempt::Applied => {
-                    debug!(lease = %self.lease.key, "lease released");
+                    match &self.lease.owner {
+                        Some(next) => {
+                            info!(lease = %self.lease.key, "lease handed to worker {next}");
+                        }
+                        None => debug!(lease = %self.lease.key, "lease released"),
+                    }
                     return true;
                 }
                 Attempt::Lost(loss) => {
@@ -393,6 +498,16 @@ impl Keeper {
             }
         }
         false
+    }
+
+    /// Ends a hand-off, else passes the lease to its heir, else leaves it to nobody.
+    fn giving_up(&self) -> Option<LeaseUpdate> {
+        match self.heir.get() {
+            Some(heir) if !self.lease.in_hand_off() && *heir != self.me => {
+                Some(self.lease.assigned_if_silent_to(heir))
+            }
+            _ => self.lease.given_up_by(&self.me),
+        }
     }
 
     /// One conditional write, resolved as far as it can be within the limit of a call and a read.
@@ -422,9 +537,25 @@ impl Keeper {
             info!(lease = %self.lease.key, "the lease is renewed again");
             self.troubled = false;
         }
-        self.publish.send_replace(LeaseState::Held {
-            until: sent + self.failover,
-        });
+        let until = sent + self.failover;
+        let state = match self.handing_off_to() {
+            Some(to) => {
+                if self.hand_off_ends.is_none() {
+                    info!(lease = %self.lease.key, "the leader moves the lease to worker {to}");
+                    self.hand_off_ends = Some(self.ports.clock.now() + self.hand_off_timeout);
+                    self.publish_news.send_replace(Some(News::HandingOff));
+                }
+                LeaseState::HandingOff { until, to }
+            }
+            None => LeaseState::Held { until },
+        };
+        self.publish.send_replace(state);
+    }
+
+    fn handing_off_to(&self) -> Option<WorkerId> {
+        let next = self.lease.owner.as_ref()?;
+        (self.lease.checkpoint_owner.as_ref() == Some(&self.me) && *next != self.me)
+            .then(|| next.clone())
     }
 
     /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
@@ -454,7 +585,14 @@ impl Keeper {
                 "an earlier write arrived late; trying again".to_owned(),
             ));
         }
-        Attempt::Lost(match &row.owner {
+        if row.counter == self.lease.counter && row.actual_owner() == Some(&self.me) {
+            // A hand-off began just now, which leaves the counter alone.
+            self.lease = row;
+            return Attempt::Failed(StoreError::Unavailable(
+                "the leader moves the lease; trying again".to_owned(),
+            ));
+        }
+        Attempt::Lost(match row.actual_owner() {
             Some(owner) if *owner == self.me => Loss::SameWorkerId,
             Some(owner) => Loss::TakenBy(owner.clone()),
             None => Loss::Changed,
@@ -475,7 +613,10 @@ impl Keeper {
             }
         };
         match row {
-            Some(row) if row.counter == self.lease.counter && row.owner == self.lease.owner => {
+            Some(row)
+                if row.counter == self.lease.counter
+                    && row.actual_owner() == self.lease.actual_owner() =>
+            {
                 // Not written, or not yet: it may still arrive, so it stays in doubt.
                 self.doubt(update);
                 Attempt::Failed(StoreError::Unavailable(why))

@@ -5,7 +5,9 @@
 //! | [`startup`] | the table, whose fleet it is, the first leases |
 //! | [`coordinator`] | looks at the table, takes leases, ends everything in order |
 //! | [`keeper`] | one held lease: renewals, checkpoints, release, on the renewal thread |
+//! | [`leadership`] | the election of the 3.x leader |
 //! | [`consumer`] | one shard: child, fetcher, checkpoints |
+//! | [`reporter`] | this worker's load, for the leader |
 //! | [`family`] | parents and children of a shard |
 //! | [`audit`], [`clean_up`] | holes in the hash space; leases of finished shards |
 
@@ -15,6 +17,8 @@ pub mod consumer;
 pub mod coordinator;
 pub mod family;
 pub mod keeper;
+pub mod leadership;
+pub mod reporter;
 pub mod startup;
 
 #[cfg(test)]

@@ -125,10 +125,11 @@ fn is_final(error: &StreamError) -> bool {
 /// A table that cannot be created or used, or that belongs to a 3.x fleet.
 pub async fn open_table(
     store: &dyn LeaseStore,
+    with_index: bool,
     mut patience: Patience<'_>,
 ) -> Result<TableScan, StartError> {
     loop {
-        match try_open(store).await {
+        match try_open(store, with_index).await {
             Ok(Ok(scan)) => return Ok(scan),
             Ok(Err(newer)) => return Err(newer),
             Err(error) if error.is_transient() => {
@@ -140,8 +141,11 @@ pub async fn open_table(
     }
 }
 
-async fn try_open(store: &dyn LeaseStore) -> Result<Result<TableScan, StartError>, StoreError> {
-    let created = store.ensure_table().await?;
+async fn try_open(
+    store: &dyn LeaseStore,
+    with_index: bool,
+) -> Result<Result<TableScan, StartError>, StoreError> {
+    let created = store.ensure_table(with_index).await?;
     if created {
         info!("created the lease table '{}'", store.table());
         return Ok(Ok(TableScan::default()));
@@ -153,6 +157,9 @@ async fn try_open(store: &dyn LeaseStore) -> Result<Result<TableScan, StartError
         }));
     }
     let scan = store.scan().await?;
+    if with_index {
+        return Ok(Ok(scan));
+    }
     Ok(match refuse_foreign(store.table(), &scan.foreign) {
         None => Ok(scan),
         Some(newer) => Err(newer),

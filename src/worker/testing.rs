@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Counter, Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
-use crate::ports::{Created, LeaseStore, StoreError, TableScan, Written};
+use crate::ports::{Created, LeaseStore, OwnerIndex, StoreError, TableScan, Written};
 
 /// What happens to the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,25 @@ impl LeaseStore for MemoryStore {
         "memory"
     }
 
-    async fn ensure_table(&self) -> Result<bool, StoreError> {
+    async fn ensure_table(&self, _with_index: bool) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError> {
+        Ok(OwnerIndex::Active)
+    }
+
+    async fn create_owner_index(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
+        self.pass().await;
+        let rows = self.rows();
+        let of_owner = rows
+            .values()
+            .filter(|row| row.owner.as_ref() == Some(owner));
+        Ok(of_owner.map(|row| row.key.clone()).collect())
     }
 
     async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {

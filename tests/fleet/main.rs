@@ -10,6 +10,7 @@
 mod support;
 
 mod children;
+mod leader_mode;
 mod local;
 mod one_daemon;
 mod outages;

@@ -5,30 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::support::ledger::Duplicate;
 use super::support::{Daemon, Recorder, now_micros, until};
-use super::world::{World, at_most, figure, seconds, wait_flow, wait_processed, worker_id};
-
-/// The slowest of these shards from a moment to its next record.
-#[track_caller]
-fn slowest_to_flow(
-    recorder: &Recorder,
-    shards: &BTreeSet<String>,
-    after: i64,
-    timeout: Duration,
-) -> Duration {
-    assert!(!shards.is_empty(), "the fault hits some shards");
-    until("the shards flow again", timeout, || {
-        let ledger = recorder.ledger();
-        shards
-            .iter()
-            .all(|shard| ledger.next_delivery(shard, after).is_some())
-    });
-    let ledger = recorder.ledger();
-    shards
-        .iter()
-        .filter_map(|shard| ledger.next_delivery(shard, after))
-        .max()
-        .expect("they flow")
-}
+use super::world::{
+    World, at_most, figure, seconds, slowest_to_flow, wait_flow, wait_processed, worker_id,
+};
 
 #[test]
 fn workers_join_and_leave_under_load() {

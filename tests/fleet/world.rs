@@ -158,6 +158,29 @@ fn counts(ledger: &Ledger) -> BTreeMap<String, usize> {
     counts
 }
 
+/// The slowest of these shards from a moment to its next record.
+#[track_caller]
+pub fn slowest_to_flow(
+    recorder: &Recorder,
+    shards: &BTreeSet<String>,
+    after: i64,
+    timeout: Duration,
+) -> Duration {
+    assert!(!shards.is_empty(), "the fault hits some shards");
+    until("the shards flow again", timeout, || {
+        let ledger = recorder.ledger();
+        shards
+            .iter()
+            .all(|shard| ledger.next_delivery(shard, after).is_some())
+    });
+    let ledger = recorder.ledger();
+    shards
+        .iter()
+        .filter_map(|shard| ledger.next_delivery(shard, after))
+        .max()
+        .expect("they flow")
+}
+
 /// Prints a figure for the records.
 pub fn figure(what: &str, value: Duration) {
     println!("FIGURE: {what}: {:.2} s", value.as_secs_f64());

@@ -66,6 +66,16 @@ pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) ->
         .min(longest)
 }
 
+/// When the table is looked at next while something is about to happen that this worker waits for: as
+/// soon as three looks a second at most, and one read unit a second at most.
+#[must_use]
+pub fn quick_interval(failover: Duration, table_bytes: usize) -> Duration {
+    let affordable = Duration::from_secs_f64(table_bytes as f64 / 8192.0);
+    (failover / 25)
+        .max(Duration::from_millis(330))
+        .max(affordable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What becomes of held leases: losses, ends of consumers, the stop; clean-up and audit.
+//! What becomes of held leases: losses, ends of consumers; clean-up and audit.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use super::taking::same_worker_id;
 use super::{Coordinator, Done, StopRequest, WorkerEnd};
 use crate::core::consumer::Outcome;
 use crate::core::ids::LeaseKey;
+use crate::core::leader::elect;
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::time::Moment;
 use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::Message;
-use crate::worker::keeper::Loss;
+use crate::worker::keeper::{LeaseState, Loss};
 
 /// Java's interval between questions about a finished shard (`leases.md` E.6).
 const ASK_SERVICE_EVERY: Duration = Duration::from_secs(300);
@@ -40,7 +41,8 @@ impl Coordinator {
                 if let Some(held) = self.held.get_mut(key) {
                     held.consumer = None;
                     held.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
-                    if self.stopping > StopRequest::Run
+                    let moves = matches!(held.handle.state(), LeaseState::HandingOff { .. });
+                    if (moves || self.stopping > StopRequest::Run)
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);
@@ -65,51 +67,6 @@ impl Coordinator {
                 self.end
                     .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
                 self.request_stop(StopRequest::Graceful);
-            }
-        }
-    }
-
-    pub(super) fn fail(&mut self, message: String) {
-        if self.end.is_none() {
-            error!("{message}");
-        }
-        self.end.get_or_insert(WorkerEnd::Failed(message));
-        self.request_stop(StopRequest::Graceful);
-    }
-
-    pub(super) fn request_stop(&mut self, request: StopRequest) {
-        if request <= self.stopping {
-            return;
-        }
-        let request = if self.grace.children.is_zero() {
-            StopRequest::AtOnce
-        } else {
-            request
-        };
-        self.stopping = request;
-        self.deadline = Some(match request {
-            StopRequest::Run | StopRequest::Graceful => self.now() + self.grace.children,
-            StopRequest::AtOnce => self.now() + self.grace.release,
-        });
-        let message = if request == StopRequest::Graceful {
-            Message::Stop
-        } else {
-            Message::StopNow
-        };
-        let finished: Vec<LeaseKey> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.consumer.is_none())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in finished {
-            if let Some(held) = self.held.remove(&key) {
-                self.release(held.handle);
-            }
-        }
-        for held in self.held.values() {
-            if let Some(consumer) = &held.consumer {
-                consumer.tell(message);
             }
         }
     }
@@ -154,14 +111,19 @@ impl Coordinator {
         if self.stopping > StopRequest::Run {
             return;
         }
-        let Some(audit) = self.auditor.due(&self.table, &self.me, has_peers, now) else {
+        let leader = if self.is_assigned() {
+            self.is_leader(now)
+        } else {
+            elect(&self.table).is_none_or(|leader| leader == self.me)
+        };
+        let Some(audit) = self.auditor.due(&self.table, leader, has_peers, now) else {
             return;
         };
         let ports = self.ports.clone();
-        let (leases, settings) = (self.table.clone(), self.settings);
+        let (leases, settings) = (self.table.clone(), self.settings.clone());
         self.beside.spawn(async move {
             let (store, stream) = (&*ports.consumer.store, &*ports.consumer.fetcher.stream);
-            Done::Audited(audit.run(stream, store, &leases, settings).await)
+            Done::Audited(audit.run(stream, store, &leases, &settings).await)
         });
     }
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
-use crate::core::assignment::view::scan_interval;
+use crate::core::assignment::watch::LeaseState;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::{StoreError, TableScan};
-use crate::worker::startup::refuse_foreign;
 
 /// Whether leases came, went, or changed their owner between two scans.
 fn has_changed(before: &[Lease], now: &[Lease]) -> bool {
@@ -33,6 +32,7 @@ impl Coordinator {
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover.max(Duration::from_secs(2));
         self.beside.spawn(async move {
+            let asked = clock.now();
             let scan = match within(&*clock, limit, store.scan()).await {
                 Ok(result) => result,
                 Err(_elapsed) => Err(StoreError::Unavailable(format!(
@@ -41,11 +41,20 @@ impl Coordinator {
                     limit.as_secs()
                 ))),
             };
-            Done::Scanned(scan, clock.now())
+            Done::Scanned {
+                scan,
+                asked,
+                at: clock.now(),
+            }
         });
     }
 
-    pub(super) fn on_scanned(&mut self, scan: Result<TableScan, StoreError>, at: Moment) {
+    pub(super) fn on_scanned(
+        &mut self,
+        scan: Result<TableScan, StoreError>,
+        asked: Moment,
+        at: Moment,
+    ) {
         self.scanning = false;
         let scan = match scan {
             Ok(scan) => scan,
@@ -55,27 +64,26 @@ impl Coordinator {
                     warn!("{cause}; trying again");
                 }
                 self.next_scan = at + self.settings.failover / 5;
+                self.could_not_lead(at);
                 return;
             }
         };
-        if let Some(newer) = refuse_foreign(self.store().table(), &scan.foreign) {
-            self.fail(newer.to_string());
-            return;
-        }
         self.report_unreadable(&scan);
         self.observations.record_scan(&scan.leases, at);
+        self.watch
+            .record_scan(&scan.leases, at, self.hand_off_limit());
         if has_changed(&self.table, &scan.leases) {
             self.quiet_since = at;
         }
+        self.table_bytes = scan.bytes;
+        self.take_in_metadata(&scan, asked, at);
         self.table = scan.leases;
+        if !std::mem::replace(&mut self.looked_once, true) {
+            let own = self.table.iter().filter(|lease| self.is_own_unheld(lease));
+            self.former = own.map(|lease| lease.key.clone()).collect();
+        }
         let has_peers = self.has_peers(at);
-        self.next_scan = at
-            + scan_interval(
-                self.settings.failover,
-                // Somebody may just be joining, or still creating leases.
-                has_peers || at.since(self.quiet_since) < self.settings.failover * 2,
-                scan.bytes,
-            );
+        self.plan_next_look(at, has_peers);
         debug!(
             leases = self.table.len(),
             held = self.held.len(),
@@ -87,6 +95,12 @@ impl Coordinator {
         self.resume_at_once = false;
         self.start_clean_up();
         self.start_audit(at, has_peers);
+        self.delete_stale_metrics(at);
+    }
+
+    /// What a leader leaves to an old owner before it moves a lease without its help.
+    pub(super) fn hand_off_limit(&self) -> Duration {
+        self.settings.hand_off_timeout + self.settings.failover
     }
 
     /// Each unreadable row is reported once, and again when it reads differently.
@@ -108,12 +122,14 @@ impl Coordinator {
     }
 
     pub(super) fn has_peers(&self, now: Moment) -> bool {
-        self.table.iter().any(|lease| {
-            lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
-                && !self
-                    .observations
-                    .is_expired(lease, now, self.settings.failover)
-        })
+        let reporting = self.is_assigned() && self.active_workers().iter().any(|w| *w != self.me);
+        reporting
+            || self.table.iter().any(|lease| {
+                lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
+                    && !self
+                        .observations
+                        .is_expired(lease, now, self.settings.failover)
+            })
     }
 
     /// Foreign leases whose counter stood still long enough to be suspicious are read one by one at
@@ -123,11 +139,7 @@ impl Coordinator {
         let due: Vec<LeaseKey> = self
             .table
             .iter()
-            .filter(|lease| self.is_foreign(lease))
-            .filter(|lease| {
-                self.observations
-                    .is_expired(lease, now, self.settings.failover)
-            })
+            .filter(|lease| self.is_suspicious(lease, now))
             .map(|lease| lease.key.clone())
             .collect();
         if due.is_empty() {
@@ -156,13 +168,7 @@ impl Coordinator {
     ) {
         for (key, row) in looked {
             match row {
-                Ok(Some(row)) => {
-                    self.observations.record(&row, at);
-                    if let Some(known) = self.table.iter_mut().find(|lease| lease.key == key) {
-                        *known = row;
-                    }
-                }
-                Ok(None) => self.table.retain(|lease| lease.key != key),
+                Ok(row) => self.learn(&key, row, at),
                 Err(error) => debug!(lease = %key, "cannot look at a suspicious lease: {error}"),
             }
         }
@@ -174,7 +180,21 @@ impl Coordinator {
             && lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
     }
 
+    /// Whether the lease's owner would count as dead if its row still says the same.
+    fn is_suspicious(&self, lease: &Lease, now: Moment) -> bool {
+        let failover = self.settings.failover;
+        if self.is_assigned() {
+            return !self.held.contains_key(&lease.key)
+                && self.watch.state(lease, now, failover) == LeaseState::Expired;
+        }
+        self.is_foreign(lease) && self.observations.is_expired(lease, now, failover)
+    }
+
     pub(super) fn schedule_look(&mut self, now: Moment) {
+        if self.is_assigned() && !self.watches(now) {
+            self.next_look = None;
+            return;
+        }
         let next = self
             .table
             .iter()

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use super::{Coordinator, Done, Held, StopRequest};
+use super::acquiring::How;
+use super::{Coordinator, StopRequest};
 use crate::core::assignment::taker::{self, Candidate};
 use crate::core::assignment::view::{Holding, availability};
 use crate::core::ids::{LeaseKey, WorkerId};
-use crate::core::lease::{Counter, Lease};
+use crate::core::lease::{Counter, Lease, LeaseUpdate};
 use crate::core::time::Moment;
-use crate::os::time::within;
-use crate::ports::Written;
-use crate::worker::consumer::ShardConsumer;
-use crate::worker::keeper::LeaseHandle;
 
 pub(super) fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
     format!(
@@ -27,18 +24,21 @@ impl Coordinator {
     /// Leases that carry this worker's id although it does not hold them were its own before a
     /// restart, or belong to another process with the same id. A counter that moves tells which.
     pub(super) fn check_own_id(&mut self) {
-        let now: BTreeMap<LeaseKey, Counter> = self
-            .table
+        // A leader may assign a lease to its owner once more; it does not do so at each of our looks.
+        let enough = if self.is_assigned() { 3 } else { 1 };
+        let mut now: BTreeMap<LeaseKey, (Counter, u32)> = BTreeMap::new();
+        for lease in self.table.iter().filter(|lease| self.is_own_unheld(lease)) {
+            let moves = match self.own_unheld.get(&lease.key) {
+                Some((before, moves)) => moves + u32::from(*before != lease.counter),
+                None => 0,
+            };
+            now.insert(lease.key.clone(), (lease.counter, moves));
+        }
+        let moved = now
             .iter()
-            .filter(|lease| self.is_own_unheld(lease))
-            .map(|lease| (lease.key.clone(), lease.counter))
-            .collect();
-        let seen = std::mem::replace(&mut self.own_unheld, now);
-        let moved = self
-            .own_unheld
-            .iter()
-            .find(|(key, counter)| seen.get(*key).is_some_and(|before| before != *counter))
+            .find(|(_, (_, moves))| *moves >= enough)
             .map(|(key, _)| key.clone());
+        self.own_unheld = now;
         if let Some(key) = moved {
             self.fail(same_worker_id(&key, &self.me));
         }
@@ -49,6 +49,8 @@ impl Coordinator {
         lease.owner.as_ref() == Some(&self.me)
             && !self.held.contains_key(&lease.key)
             && !self.taking.contains(&lease.key)
+            // While it is handed to us, the old owner holds it (I.35).
+            && !(self.is_assigned() && lease.in_hand_off())
     }
 
     pub(super) fn holding(&self, lease: &Lease) -> Holding {
@@ -59,11 +61,22 @@ impl Coordinator {
         }
     }
 
+    /// Acts on what is known of the table.
     pub(super) fn decide(&mut self, now: Moment) {
         if self.stopping > StopRequest::Run {
             return;
         }
         self.resume_own(now);
+        if self.is_assigned() {
+            self.discover();
+            self.lead(now);
+        } else {
+            self.take_what_is_due(now);
+        }
+        self.schedule_look(now);
+    }
+
+    fn take_what_is_due(&mut self, now: Moment) {
         let candidates: Vec<Candidate> = self
             .table
             .iter()
@@ -87,12 +100,11 @@ impl Coordinator {
             debug!(target = plan.target, take = ?taker::keys(&plan.take), steal = ?taker::keys(&plan.steal), "taking leases");
         }
         for lease in plan.take {
-            self.take(lease, false);
+            self.acquire(lease, How::Taken);
         }
         for lease in plan.steal {
-            self.take(lease, true);
+            self.acquire(lease, How::Stolen);
         }
-        self.schedule_look(now);
     }
 
     /// What is held, or being taken, counts as ours whatever a row says that was read before: else
@@ -106,137 +118,42 @@ impl Coordinator {
         lease
     }
 
+    /// Whether whoever wrote this worker's id into the row is dead.
+    fn is_left_behind(&self, lease: &Lease, now: Moment) -> bool {
+        self.resume_at_once
+            || self
+                .observations
+                .expires_at(lease, self.settings.failover / 2)
+                .is_some_and(|at| now >= at)
+    }
+
+    /// A former process of this worker was to hand these leases off: it is dead, so they go at once
+    /// (I.34).
+    fn end_own_hand_offs(&mut self, now: Moment) {
+        let strays: Vec<LeaseUpdate> = self
+            .table
+            .iter()
+            .filter(|lease| self.holding(lease) == Holding::NotMine)
+            .filter(|lease| self.is_left_behind(lease, now))
+            .filter_map(|lease| lease.hand_off_finished_by(&self.me))
+            .collect();
+        for update in strays {
+            self.write_once(update);
+        }
+    }
+
     /// Takes back what carries this worker's id: at once when the lock proves that the former process
     /// is dead, else when the counter stood still for half the failover time.
     pub(super) fn resume_own(&mut self, now: Moment) {
         let mine: Vec<Lease> = self
             .table
             .iter()
-            .filter(|lease| self.is_own_unheld(lease))
-            .filter(|lease| {
-                self.resume_at_once
-                    || self
-                        .observations
-                        .expires_at(lease, self.settings.failover / 2)
-                        .is_some_and(|at| now >= at)
-            })
+            .filter(|lease| self.is_own_unheld(lease) && self.is_left_behind(lease, now))
             .cloned()
             .collect();
         for lease in mine {
-            self.take(lease, false);
+            self.acquire(lease, How::Resumed);
         }
-    }
-
-    pub(super) fn take(&mut self, lease: Lease, stolen: bool) {
-        if !self.taking.insert(lease.key.clone()) {
-            return;
-        }
-        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
-        let (me, limit) = (self.me.clone(), self.settings.failover / 3);
-        self.beside.spawn(async move {
-            let update = lease.taken_by(&me);
-            let sent = clock.now();
-            let written = match within(&*clock, limit, store.update(&update)).await {
-                Ok(Ok(written)) => written,
-                Ok(Err(error)) => {
-                    warn!(lease = %lease.key, "cannot take the lease: {error}");
-                    return Done::NotTaken(lease.key);
-                }
-                Err(_elapsed) => Written::Unknown("no answer in time".to_owned()),
-            };
-            let row = match written {
-                Written::Applied(row) => Some(row),
-                Written::Lost(row) => row.filter(|row| update.is_proven_by(&lease, row)),
-                Written::Unknown(why) => {
-                    debug!(lease = %lease.key, "looking whether the lease was taken: {why}");
-                    match within(&*clock, limit, store.get(&lease.key)).await {
-                        Ok(Ok(row)) => row.filter(|row| update.is_proven_by(&lease, row)),
-                        _ => None,
-                    }
-                }
-            };
-            match row {
-                Some(lease) => Done::Took {
-                    lease,
-                    sent,
-                    stolen,
-                },
-                None => Done::NotTaken(lease.key),
-            }
-        });
-    }
-
-    pub(super) fn on_took(&mut self, lease: Lease, sent: Moment, stolen: bool) {
-        self.taking.remove(&lease.key);
-        if self.stopping > StopRequest::Run {
-            self.give_back(lease, sent);
-            return;
-        }
-        let how = if stolen {
-            "took the lease from a worker that has more"
-        } else {
-            "took the lease"
-        };
-        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{how}");
-        let handle = self.keep(&lease, sent);
-        self.watch_for_loss(&handle);
-        if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
-            *known = lease.clone();
-        }
-        let consumer = (!lease.is_finished()).then(|| {
-            let (consumer, life) = ShardConsumer::start(
-                self.ports.consumer.clone(),
-                self.consumer_settings,
-                lease.clone(),
-                handle.clone(),
-            );
-            let key = lease.key.clone();
-            self.beside
-                .spawn(async move { Done::Consumer(key, life.await) });
-            consumer
-        });
-        self.held.insert(
-            lease.key.clone(),
-            Held {
-                lease,
-                handle,
-                consumer,
-            },
-        );
-    }
-
-    pub(super) fn keep(&self, lease: &Lease, sent: Moment) -> LeaseHandle {
-        LeaseHandle::keep(
-            self.ports.keeper.clone(),
-            self.me.clone(),
-            lease.clone(),
-            sent,
-            self.settings.failover,
-        )
-    }
-
-    /// A lease that came after the stop began.
-    pub(super) fn give_back(&mut self, lease: Lease, sent: Moment) {
-        let handle = self.keep(&lease, sent);
-        self.release(handle);
-    }
-
-    pub(super) fn release(&mut self, handle: LeaseHandle) {
-        self.releasing += 1;
-        self.beside.spawn(async move {
-            handle.release().await;
-            Done::Released
-        });
-    }
-
-    pub(super) fn watch_for_loss(&mut self, handle: &LeaseHandle) {
-        let (key, lost) = (handle.key().clone(), handle.lost());
-        self.beside.spawn(async move {
-            match lost.await {
-                Some(loss) => Done::Lost(key, loss),
-                // Released by its consumer, or dropped: whoever did it knows.
-                None => Done::Nothing,
-            }
-        });
+        self.end_own_hand_offs(now);
     }
 }

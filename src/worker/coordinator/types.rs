@@ -4,17 +4,23 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::core::assignment::problem::Settings as AssignmentSettings;
 use crate::core::assignment::taker::Limits;
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::sequence::InitialPosition;
+use crate::ports::MetadataPlace;
 use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
 use crate::worker::keeper::KeeperPorts;
+use crate::worker::leadership::LeadershipPorts;
+use crate::worker::reporter::{ReportPorts, ReportSettings};
 
 /// What the configuration says about leases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LeaseSettings {
     /// `failoverTimeMillis`.
     pub failover: Duration,
+    /// `gracefulLeaseHandoffTimeoutMillis`.
+    pub hand_off_timeout: Duration,
     /// `maxLeasesForWorker`, `maxLeasesToStealAtOneTime`, `enablePriorityLeaseAssignment`.
     pub limits: Limits,
     /// Where shards without checkpoint start.
@@ -25,6 +31,69 @@ pub struct LeaseSettings {
     pub clean_up: bool,
     /// Not `skipShardSyncAtWorkerInitializationIfLeasesExist`.
     pub repair_at_start: bool,
+    /// `leaseAssignmentIntervalMillis`.
+    pub assignment_interval: Duration,
+    /// `varianceBalancingFrequency`: load is evened out at each n-th run at the interval.
+    pub balancing_frequency: u32,
+    /// `staleWorkerMetricsEntryCleanupDuration`.
+    pub stale_metrics: Duration,
+    /// How a leader assigns.
+    pub assignment: AssignmentSettings,
+    /// The report of this worker's load.
+    pub report: ReportSettings,
+}
+
+/// By which algorithm leases come to this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// That of KCL 2.x: every worker takes for itself.
+    Taking,
+    /// That of KCL 3.x: a leader assigns.
+    Assigned,
+}
+
+impl Algorithm {
+    /// What it means, behind "from now on".
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Taking => "every worker takes leases for itself (the algorithm of KCL 2.x)",
+            Self::Assigned => "a leader assigns the leases (the algorithm of KCL 3.x)",
+        }
+    }
+}
+
+/// What a worker does in the fleet it is part of (`leases.md` A.7, D.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conduct {
+    /// How leases come to it.
+    pub algorithm: Algorithm,
+    /// Whether it reports its load.
+    pub reports: bool,
+    /// Whether it sees to the index of leases by owner.
+    pub creates_index: bool,
+    /// Where the leader's lock is.
+    pub lock_place: MetadataPlace,
+    /// Where its own metrics go.
+    pub metrics_place: MetadataPlace,
+}
+
+impl Conduct {
+    /// That of KCL 2.x, which writes nothing but leases.
+    pub const V2: Self = Self {
+        algorithm: Algorithm::Taking,
+        reports: false,
+        creates_index: false,
+        lock_place: MetadataPlace::LeaseTable,
+        metrics_place: MetadataPlace::LeaseTable,
+    };
+    /// That of KCL 3.5 in a table of its own.
+    pub const V3: Self = Self {
+        algorithm: Algorithm::Assigned,
+        reports: true,
+        creates_index: true,
+        ..Self::V2
+    };
 }
 
 /// How long an end may take (`shutdownGraceMillis`).
@@ -63,6 +132,10 @@ pub struct CoordinatorPorts {
     pub keeper: KeeperPorts,
     /// For consumers, and for the coordinator's own calls.
     pub consumer: ConsumerPorts,
+    /// For the election: clients of the renewal thread.
+    pub coordination: LeadershipPorts,
+    /// For the report of this worker's load.
+    pub report: ReportPorts,
 }
 
 /// How the worker is asked to stop.

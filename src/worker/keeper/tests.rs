@@ -5,6 +5,7 @@ use crate::os::entropy::SystemEntropy;
 use crate::worker::testing::{Fault, MemoryStore, at, owned};
 
 const F: Duration = Duration::from_secs(9);
+const HAND_OFF: Duration = Duration::from_secs(30);
 
 struct Bench {
     store: Arc<MemoryStore>,
@@ -22,7 +23,12 @@ impl Bench {
             entropy: Arc::new(SystemEntropy::from_seed(1)),
             spawner: Spawner::current().unwrap(),
         };
-        let handle = LeaseHandle::keep(ports, WorkerId::new("me"), store.row("s"), clock.now(), F);
+        let settings = KeeperSettings {
+            failover: F,
+            hand_off_timeout: HAND_OFF,
+        };
+        let me = WorkerId::new("me");
+        let handle = LeaseHandle::keep(ports, me, store.row("s"), clock.now(), settings);
         Self {
             store,
             clock,
@@ -225,4 +231,116 @@ async fn after_the_release_nothing_is_written() {
     assert_eq!(bench.handle.state(), LeaseState::Released);
     let error = bench.handle.checkpoint(at("5")).await.unwrap_err();
     assert_eq!(error.name, CheckpointErrorName::Shutdown);
+}
+
+/// What a leader does to move the lease.
+fn begin_hand_off(bench: &Bench, to: &str) {
+    bench.store.edit("s", |row| {
+        *row = row
+            .handed_off_to(&WorkerId::new(to))
+            .unwrap()
+            .applied_to(row);
+    });
+}
+
+fn owners(bench: &Bench) -> (Option<WorkerId>, Option<WorkerId>) {
+    let row = bench.store.row("s");
+    (row.owner, row.checkpoint_owner)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_or_a_checkpoint_tells_of_a_hand_off_and_the_release_ends_it() {
+    for by_checkpoint in [false, true] {
+        let bench = Bench::new();
+        begin_hand_off(&bench, "next");
+        if by_checkpoint {
+            bench.handle.checkpoint(at("5")).await.unwrap();
+        } else {
+            bench.pass(F / 3).await;
+        }
+        let to = WorkerId::new("next");
+        assert!(
+            matches!(bench.handle.state(), LeaseState::HandingOff { to: next, .. } if next == to),
+            "{:?}",
+            bench.handle.state()
+        );
+        // It is still renewed, and may be checkpointed for the last time.
+        bench.handle.checkpoint(at("7")).await.unwrap();
+        bench.pass(F).await;
+        let before = bench.store.row("s").counter;
+        assert!(bench.handle.release().await);
+        assert_eq!(owners(&bench), (Some(to), None));
+        let row = bench.store.row("s");
+        assert_eq!((row.counter, row.checkpoint), (before.next(), at("7")));
+        assert_eq!(bench.handle.state(), LeaseState::Released);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_meets_a_hand_off_nobody_told_of_ends_it() {
+    let bench = Bench::new();
+    begin_hand_off(&bench, "next");
+    assert!(bench.handle.release().await);
+    assert_eq!(owners(&bench), (Some(WorkerId::new("next")), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_does_not_end_its_work_loses_the_lease_after_the_hand_off_time() {
+    let bench = Bench::new();
+    begin_hand_off(&bench, "next");
+    bench.pass(F / 3).await;
+    bench.pass(HAND_OFF - F / 3).await;
+    assert!(matches!(
+        bench.handle.state(),
+        LeaseState::HandingOff { .. }
+    ));
+    bench.pass(F / 2).await;
+    let next = WorkerId::new("next");
+    assert_eq!(
+        bench.handle.state(),
+        LeaseState::Lost(Loss::TakenBy(next.clone()))
+    );
+    assert_eq!(owners(&bench), (Some(next), None));
+    assert_eq!(
+        bench.handle.checkpoint(at("9")).await.unwrap_err().name,
+        CheckpointErrorName::Shutdown
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_lost_during_a_hand_off_loses_nothing() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::AnswerLost);
+    begin_hand_off(&bench, "next");
+    bench.handle.checkpoint(at("5")).await.unwrap();
+    assert!(matches!(
+        bench.handle.state(),
+        LeaseState::HandingOff { .. }
+    ));
+    bench.store.fail_next(Fault::RequestLost);
+    assert!(bench.handle.release().await);
+    assert_eq!(owners(&bench), (Some(WorkerId::new("next")), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_the_leader_moved_at_once_is_lost() {
+    let bench = Bench::new();
+    bench.store.edit("s", |row| {
+        *row = row.assigned_to(&WorkerId::new("next")).applied_to(row);
+    });
+    bench.pass(F / 2).await;
+    assert_eq!(
+        bench.handle.state(),
+        LeaseState::Lost(Loss::TakenBy(WorkerId::new("next")))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_with_an_heir_goes_to_it() {
+    let bench = Bench::new();
+    bench.handle.leave_to(WorkerId::new("peer"));
+    bench.store.fail_next(Fault::AnswerLost);
+    assert!(bench.handle.release().await);
+    assert_eq!(owners(&bench), (Some(WorkerId::new("peer")), None));
+    assert_eq!(bench.store.row("s").counter, Counter(2));
 }

@@ -1,0 +1,273 @@
+//! Assignment by the workers' load (`leases.md` C.5), the default.
+//!
+//! Load is what a worker says of itself, CPU as a rule, or the throughput of its leases in proportion to
+//! the average. Where both have a decision to make it is Java's, but for ties, which Java leaves to the
+//! order of its maps and which go here to the worker with fewer leases, then by id.
+//!
+//! # What moves nothing here and does in Java
+//!
+//! Java compares load only with the fleet's average: 1.3 % CPU beside 1 % is an imbalance of 13 % to it,
+//! and a lease is moved every minute for ever. Here a worker must also be away from the average by an
+//! absolute amount: [`FLOOR_PERCENT`] or, when throughput is the load, [`FLOOR_KBPS`]. Two cases are
+//! exempt: a worker above its operating range, and a fleet in which a worker has nothing at all while
+//! another has two leases. What an idle fleet does is in [`problem`](super::problem).
+
+use crate::core::assignment::board::{Board, Load};
+use crate::core::assignment::problem::IDLE_BELOW_KBPS;
+
+/// How far a worker's CPU, memory or network use must be from the average to matter, percentage points.
+pub const FLOOR_PERCENT: f64 = 2.0;
+
+/// How far a worker's throughput must be from the average to matter, KB/s. Not less than what makes a
+/// fleet idle, so that evening out by count and by load cannot undo each other.
+pub const FLOOR_KBPS: f64 = IDLE_BELOW_KBPS;
+
+/// The workers that can still be given leases in this run.
+struct Queue {
+    workers: Vec<usize>,
+}
+
+impl Queue {
+    fn new(board: &Board<'_>) -> Self {
+        Self {
+            workers: (0..board.workers.len())
+                .filter(|worker| is_eligible(board, *worker))
+                .collect(),
+        }
+    }
+
+    /// Takes out the worker with the most room up to the average.
+    fn pop(&mut self, board: &Board<'_>) -> Option<usize> {
+        let mut best: Option<(usize, f64)> = None;
+        for (place, worker) in self.workers.iter().enumerate() {
+            let room = room(board, *worker);
+            let better = match best {
+                None => true,
+                Some((other, most)) => {
+                    let other = self.workers[other];
+                    let fewer = (board.workers[*worker].leases.len(), *worker)
+                        < (board.workers[other].leases.len(), other);
+                    room > most || room == most && fewer
+                }
+            };
+            if better {
+                best = Some((place, room));
+            }
+        }
+        best.map(|(place, _)| self.workers.swap_remove(place))
+    }
+
+    fn push_if_eligible(&mut self, board: &Board<'_>, worker: usize) {
+        if is_eligible(board, worker) {
+            self.workers.push(worker);
+        }
+    }
+}
+
+fn is_eligible(board: &Board<'_>, worker: usize) -> bool {
+    board.workers[worker].throughput <= board.settings.max_throughput_kbps && board.has_room(worker)
+}
+
+/// How much more load a worker can take up to the average, as a share of what it has: the least of its
+/// metrics decides. A worker without load can take as much again as the average.
+fn room(board: &Board<'_>, worker: usize) -> f64 {
+    board.workers[worker]
+        .loads
+        .iter()
+        .map(|load| {
+            if load.value == 0.0 {
+                1.0
+            } else {
+                (board.averages[load.metric] - load.value) / load.value
+            }
+        })
+        .fold(f64::MAX, f64::min)
+}
+
+/// A load after one more lease, which is taken to bring as much of it as the average lease does.
+fn load_with(board: &Board<'_>, load: &Load, kbps: f64) -> f64 {
+    let average = board.averages[load.metric];
+    if board.target_throughput > 0.0 {
+        load.value + kbps * average / board.target_throughput
+    } else {
+        load.value + average / board.target_leases as f64
+    }
+}
+
+/// Gives a lease to a worker and raises its loads.
+fn give(board: &mut Board<'_>, lease: usize, worker: usize) {
+    let kbps = board.throughput(lease);
+    let raised: Vec<f64> = board.workers[worker]
+        .loads
+        .iter()
+        .map(|load| load_with(board, load, kbps))
+        .collect();
+    for (load, value) in board.workers[worker].loads.iter_mut().zip(raised) {
+        load.value = value;
+    }
+    board.place(lease, worker);
+}
+
+/// Gives each free lease to the worker with the most room. Returns those that nobody may take.
+pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
+    let mut queue = Queue::new(board);
+    for (done, lease) in free.iter().enumerate() {
+        let Some(worker) = queue.pop(board) else {
+            return free[done..].to_vec();
+        };
+        let row = board.lease(*lease);
+        // It lives and finds the lease by itself. A hand-off that got stuck has to be ended (#1718).
+        let is_its_own = !row.in_hand_off() && row.actual_owner() == Some(board.workers[worker].id);
+        if is_its_own {
+            queue.workers.push(worker);
+        } else {
+            give(board, *lease, worker);
+            queue.push_if_eligible(board, worker);
+        }
+    }
+    Vec::new()
+}
+
+/// Evens the load out by the metric by which most is to be moved.
+pub(super) fn balance(board: &mut Board<'_>, pick: &mut dyn FnMut(usize) -> usize) {
+    let has_nothing = |worker: usize| board.workers[worker].leases.is_empty();
+    let someone_waits = board.workers.iter().any(|player| player.count >= 2)
+        && (0..board.workers.len()).any(|worker| has_nothing(worker) && is_eligible(board, worker));
+    let full_share = someone_waits && board.settings.full_share_on_joining;
+    let share = if full_share {
+        1.0
+    } else {
+        board.settings.dampening_percent / 100.0
+    };
+
+    let mut to_take: Vec<(usize, f64)> = Vec::new();
+    let mut most = -1.0;
+    for metric in 0..board.averages.len() {
+        let average = board.averages[metric];
+        let takes: Vec<(usize, f64)> = sources(board, metric, someone_waits)
+            .into_iter()
+            .map(|(worker, load)| {
+                let excess = if load > 0.0 {
+                    (load - average) / load
+                } else {
+                    0.0
+                };
+                (worker, excess * share * board.workers[worker].throughput)
+            })
+            .collect();
+        let total: f64 = takes.iter().map(|(_, kbps)| kbps).sum();
+        if total > most {
+            (to_take, most) = (takes, total);
+        }
+    }
+    to_take.sort_by(|a, b| b.1.total_cmp(&a.1));
+
+    let mut queue = Queue::new(board);
+    for (source, kbps) in to_take {
+        for lease in leases_to_take(board, source, kbps, full_share, pick) {
+            let Some(worker) = queue.pop(board) else {
+                return;
+            };
+            if would_be_too_much(board, worker, board.throughput(lease)) {
+                // As in Java this ends the source, and the worker is not asked again in this run.
+                break;
+            }
+            if worker == source {
+                queue.workers.push(worker);
+            } else {
+                give(board, lease, worker);
+                queue.push_if_eligible(board, worker);
+            }
+        }
+    }
+}
+
+/// The workers to take from by one metric, with their load; none when all are near enough.
+fn sources(board: &Board<'_>, metric: usize, someone_waits: bool) -> Vec<(usize, f64)> {
+    let average = board.averages[metric];
+    let band = board.settings.rebalance_threshold_percent / 100.0;
+    let (lower, upper) = (average * (1.0 - band), average * (1.0 + band));
+    let matters = |load: f64| {
+        let distance = (load - average).abs();
+        someone_waits
+            || if board.throughput_metric == Some(metric) {
+                distance / 100.0 * board.target_throughput >= FLOOR_KBPS
+            } else {
+                distance >= FLOOR_PERCENT
+            }
+    };
+    let mut sources = Vec::new();
+    let mut most_loaded: Option<(usize, f64)> = None;
+    let mut triggered = false;
+    for (worker, player) in board.workers.iter().enumerate() {
+        let Some(load) = player.load(metric) else {
+            continue;
+        };
+        let too_hot = load.value > load.limit;
+        triggered |= too_hot || (load.value > upper || load.value < lower) && matters(load.value);
+        if load.value >= upper || too_hot {
+            sources.push((worker, load.value));
+        }
+        if most_loaded.is_none_or(|(_, most)| load.value > most) {
+            most_loaded = Some((worker, load.value));
+        }
+    }
+    if !triggered {
+        return Vec::new();
+    }
+    if sources.is_empty() {
+        sources.extend(most_loaded);
+    }
+    sources
+}
+
+/// Leases of a worker that together deliver about `kbps`: chosen at random, each smaller than what is
+/// still to be taken. A full share also takes what fits exactly.
+fn leases_to_take(
+    board: &Board<'_>,
+    worker: usize,
+    kbps: f64,
+    full_share: bool,
+    pick: &mut dyn FnMut(usize) -> usize,
+) -> Vec<usize> {
+    let mut leases: Vec<usize> = board.workers[worker]
+        .leases
+        .iter()
+        .copied()
+        .filter(|lease| board.is_movable(*lease))
+        .collect();
+    for size in (2..=leases.len()).rev() {
+        leases.swap(size - 1, pick(size).min(size - 1));
+    }
+    if board.workers[worker].throughput <= 0.0 {
+        // Its load does not come from data: one lease, and see.
+        leases.truncate(1);
+        return leases;
+    }
+    let mut taken = Vec::new();
+    let mut rest = kbps;
+    for lease in &leases {
+        let left = rest - board.throughput(*lease);
+        // Sums of decimals miss each other by a hair.
+        if left > 0.0 || full_share && left > -1e-6 {
+            taken.push(*lease);
+            rest = left;
+        }
+    }
+    if taken.is_empty() && board.settings.allow_throughput_overshoot {
+        let smallest = leases
+            .iter()
+            .min_by(|a, b| board.throughput(**a).total_cmp(&board.throughput(**b)));
+        taken.extend(smallest);
+    }
+    taken
+}
+
+/// Whether a lease would lift a worker above the average or its operating range by any metric.
+fn would_be_too_much(board: &Board<'_>, worker: usize, kbps: f64) -> bool {
+    board.workers[worker].loads.iter().any(|load| {
+        let after = load_with(board, load, kbps);
+        // A hair above the average is the average.
+        after > board.averages[load.metric] * (1.0 + 1e-9) || after > load.limit
+    })
+}

@@ -1,0 +1,269 @@
+//! What a leader remembers of the leases between two looks at the table (`leases.md` B.3, C.4 step 5).
+//!
+//! A new leader knows nothing: it must see a counter stand still for longer than the failover time
+//! before it calls an owner dead, and gives every hand-off its whole time again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::core::expiry::Observations;
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::lease::Lease;
+use crate::core::time::Moment;
+
+/// How a lease stands in the eyes of the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Nobody processes it.
+    Unowned,
+    /// Whoever should process it has shown no life for longer than the failover time.
+    Expired,
+    /// Its owner lives.
+    Held,
+    /// Its old owner lives and has been told to give way; it is left alone.
+    HandingOff,
+    /// Its old owner lives and has not given way in time; it may be moved without its help.
+    Overdue,
+}
+
+impl LeaseState {
+    /// Whether the lease can be given to anybody at once.
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        matches!(self, Self::Unowned | Self::Expired)
+    }
+}
+
+/// A hand-off as first seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HandOff {
+    from: WorkerId,
+    to: Option<WorkerId>,
+    deadline: Moment,
+}
+
+/// What one leader has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    counters: Observations,
+    /// Keys that were unowned at the first look and have not been written since: they come first.
+    never_owned: HashMap<LeaseKey, u64>,
+    hand_offs: HashMap<LeaseKey, HandOff>,
+}
+
+impl Watch {
+    /// Takes in a whole scan answered at `at`. A hand-off first seen now has `hand_off_limit`, which is
+    /// the old owner's time-out and one failover time (40 s by default).
+    pub fn record_scan(&mut self, leases: &[Lease], at: Moment, hand_off_limit: Duration) {
+        let before = std::mem::take(&mut self.hand_offs);
+        let unowned_before = std::mem::take(&mut self.never_owned);
+        for lease in leases {
+            let first_sight = !self.counters.has_seen(&lease.key) && lease.actual_owner().is_none();
+            if first_sight || unowned_before.get(&lease.key) == Some(&lease.counter.0) {
+                self.never_owned.insert(lease.key.clone(), lease.counter.0);
+            }
+            let Some(from) = &lease.checkpoint_owner else {
+                continue;
+            };
+            let same = before
+                .get(&lease.key)
+                .filter(|seen| seen.from == *from && seen.to == lease.owner);
+            let hand_off = same.cloned().unwrap_or_else(|| HandOff {
+                from: from.clone(),
+                to: lease.owner.clone(),
+                deadline: at + hand_off_limit,
+            });
+            self.hand_offs.insert(lease.key.clone(), hand_off);
+        }
+        self.counters.record_scan(leases, at);
+    }
+
+    /// Takes in one lease that was read, or written by this leader, at `at`.
+    pub fn record(&mut self, lease: &Lease, at: Moment, hand_off_limit: Duration) {
+        self.counters.record(lease, at);
+        match &lease.checkpoint_owner {
+            None => {
+                self.hand_offs.remove(&lease.key);
+            }
+            Some(from) => {
+                let seen = self.hand_offs.get(&lease.key);
+                if !seen.is_some_and(|seen| seen.from == *from && seen.to == lease.owner) {
+                    self.hand_offs.insert(
+                        lease.key.clone(),
+                        HandOff {
+                            from: from.clone(),
+                            to: lease.owner.clone(),
+                            deadline: at + hand_off_limit,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes in that this worker itself keeps the lease alive.
+    pub fn touch(&mut self, key: &LeaseKey, at: Moment) {
+        self.counters.touch(key, at);
+    }
+
+    /// How the lease stands at `now`.
+    #[must_use]
+    pub fn state(&self, lease: &Lease, now: Moment, failover: Duration) -> LeaseState {
+        if lease.actual_owner().is_none() {
+            return LeaseState::Unowned;
+        }
+        let silent = self
+            .counters
+            .expires_at(lease, failover)
+            .is_some_and(|expiry| now > expiry);
+        if silent {
+            return LeaseState::Expired;
+        }
+        match self.hand_offs.get(&lease.key) {
+            _ if !lease.in_hand_off() => LeaseState::Held,
+            Some(hand_off) if now >= hand_off.deadline => LeaseState::Overdue,
+            _ => LeaseState::HandingOff,
+        }
+    }
+
+    /// The moment the lease's counter was last seen to change; what comes first is assigned first.
+    /// `None` for a lease that had no owner when it was first seen: before all others.
+    #[must_use]
+    pub fn since(&self, lease: &Lease) -> Option<Moment> {
+        if self.never_owned.get(&lease.key) == Some(&lease.counter.0) {
+            return None;
+        }
+        self.counters.expires_at(lease, Duration::ZERO)
+    }
+
+    /// The next moment at which a lease becomes expired or a hand-off overdue if nothing is written,
+    /// so that the leader can look just then.
+    #[must_use]
+    pub fn next_change(&self, leases: &[Lease], now: Moment, failover: Duration) -> Option<Moment> {
+        leases
+            .iter()
+            .filter(|lease| lease.actual_owner().is_some())
+            .flat_map(|lease| {
+                let deadline = self.hand_offs.get(&lease.key).map(|seen| seen.deadline);
+                [self.counters.expires_at(lease, failover), deadline]
+            })
+            .flatten()
+            .filter(|moment| *moment > now)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::lease::Counter;
+    use crate::core::sequence::{ExtendedSequenceNumber, Position};
+
+    const F: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(40);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(seconds))
+    }
+
+    /// `"n/o"` is a hand-off from o to n.
+    fn lease(owners: &str, counter: u64) -> Lease {
+        let mut lease = Lease::new(
+            LeaseKey::new("s"),
+            ExtendedSequenceNumber::sentinel(Position::Latest),
+            vec![],
+            None,
+        );
+        let (owner, leaving) = owners.split_once('/').unwrap_or((owners, ""));
+        lease.owner = (!owner.is_empty()).then(|| WorkerId::new(owner));
+        lease.checkpoint_owner = (!leaving.is_empty()).then(|| WorkerId::new(leaving));
+        lease.counter = Counter(counter);
+        lease
+    }
+
+    #[test]
+    fn the_states_of_a_lease() {
+        use LeaseState::{Expired, HandingOff, Held, Overdue, Unowned};
+        // scans as (second, owners, counter), then (second, expected)
+        type Case<'a> = (&'a [(u64, &'a str, u64)], u64, LeaseState);
+        let cases: &[Case<'_>] = &[
+            (&[(0, "", 0)], 0, Unowned),
+            (&[(0, "", 0)], 100, Unowned),
+            (&[(0, "a", 1)], 10, Held),
+            (&[(0, "a", 1)], 11, Expired),
+            (&[(0, "a", 1), (9, "a", 2)], 19, Held),
+            (&[(0, "a", 1), (9, "a", 2)], 20, Expired),
+            (&[(0, "b/a", 1)], 10, HandingOff),
+            (&[(0, "b/a", 1)], 11, Expired),
+            // The old owner renews on and on, its time runs all the same.
+            (
+                &[(0, "b/a", 1), (20, "b/a", 2), (39, "b/a", 3)],
+                39,
+                HandingOff,
+            ),
+            (
+                &[(0, "b/a", 1), (20, "b/a", 2), (39, "b/a", 3)],
+                40,
+                Overdue,
+            ),
+            // Another hand-off has another deadline.
+            (
+                &[(0, "b/a", 1), (20, "c/a", 2), (39, "c/a", 3)],
+                41,
+                HandingOff,
+            ),
+            // A hand-off that ended and began again as well.
+            (
+                &[(0, "b/a", 1), (20, "a", 2), (39, "b/a", 3)],
+                41,
+                HandingOff,
+            ),
+            // Without a next owner the old one still processes.
+            (&[(0, "/a", 1)], 5, HandingOff),
+        ];
+        for (scans, now, expected) in cases {
+            let mut watch = Watch::default();
+            let mut last = lease("", 0);
+            for (second, owners, counter) in *scans {
+                last = lease(owners, *counter);
+                watch.record_scan(std::slice::from_ref(&last), at(*second), LIMIT);
+            }
+            assert_eq!(
+                watch.state(&last, at(*now), F),
+                *expected,
+                "{scans:?} {now}"
+            );
+        }
+        let unseen = Watch::default();
+        assert_eq!(unseen.state(&lease("a", 1), at(99), F), Held);
+    }
+
+    #[test]
+    fn leases_that_were_never_owned_come_first() {
+        let mut watch = Watch::default();
+        let free = lease("", 0);
+        watch.record_scan(std::slice::from_ref(&free), at(5), LIMIT);
+        assert_eq!(watch.since(&free), None);
+        watch.record_scan(std::slice::from_ref(&free), at(9), LIMIT);
+        assert_eq!(watch.since(&free), None);
+        // Taken and released: it stands in line by the time of its release.
+        let released = lease("", 2);
+        watch.record_scan(std::slice::from_ref(&released), at(12), LIMIT);
+        assert_eq!(watch.since(&released), Some(at(12)));
+    }
+
+    #[test]
+    fn the_next_change_is_known() {
+        let mut watch = Watch::default();
+        let moving = lease("b/a", 1);
+        watch.record_scan(std::slice::from_ref(&moving), at(0), LIMIT);
+        let leases = std::slice::from_ref(&moving);
+        assert_eq!(watch.next_change(leases, at(0), F), Some(at(10)));
+        assert_eq!(watch.next_change(leases, at(10), F), Some(at(40)));
+        assert_eq!(watch.next_change(leases, at(40), F), None);
+        let own_write = lease("c", 2);
+        watch.record(&own_write, at(20), LIMIT);
+        let leases = std::slice::from_ref(&own_write);
+        assert_eq!(watch.next_change(leases, at(20), F), Some(at(30)));
+    }
+}

@@ -1,0 +1,192 @@
+//! Getting hold of a lease by a conditional write, starting its consumer, letting go of it.
+
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::{Coordinator, Done, Held, StopRequest};
+use crate::core::ids::LeaseKey;
+use crate::core::lease::{Lease, LeaseUpdate};
+use crate::core::time::Moment;
+use crate::os::time::within;
+use crate::ports::{Clock, LeaseStore, StoreError, Written};
+use crate::worker::consumer::ShardConsumer;
+use crate::worker::keeper::{KeeperSettings, LeaseHandle, News};
+
+/// How a lease came to this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Nobody held it.
+    Taken,
+    /// From a worker that has more.
+    Stolen,
+    /// It carried this worker's id from before a restart.
+    Resumed,
+    /// The leader, or the worker that had it, gave it to this one.
+    Assigned,
+}
+
+impl How {
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Taken => "took the lease",
+            Self::Stolen => "took the lease from a worker that has more",
+            Self::Resumed => "took the lease back",
+            Self::Assigned => "adopted the lease",
+        }
+    }
+}
+
+/// One write and, when its answer is lost or says no, one look at what became of it: the row, if the
+/// write happened.
+pub(super) async fn write_and_look(
+    store: &dyn LeaseStore,
+    clock: &dyn Clock,
+    limit: std::time::Duration,
+    before: &Lease,
+    update: &LeaseUpdate,
+) -> Result<Option<Lease>, StoreError> {
+    let written = match within(clock, limit, store.update(update)).await {
+        Ok(written) => written?,
+        Err(_elapsed) => Written::Unknown("no answer in time".to_owned()),
+    };
+    Ok(match written {
+        Written::Applied(row) => Some(row),
+        Written::Lost(row) => row.filter(|row| update.is_proven_by(before, row)),
+        Written::Unknown(why) => {
+            debug!(lease = %before.key, "looking whether the lease was written: {why}");
+            match within(clock, limit, store.get(&before.key)).await {
+                Ok(Ok(row)) => row.filter(|row| update.is_proven_by(before, row)),
+                _ => None,
+            }
+        }
+    })
+}
+
+impl Coordinator {
+    /// Writes to a lease to get hold of it.
+    pub(super) fn acquire(&mut self, lease: Lease, how: How) {
+        if !self.taking.insert(lease.key.clone()) {
+            return;
+        }
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let (me, limit) = (self.me.clone(), self.settings.failover / 3);
+        self.beside.spawn(async move {
+            let update = match how {
+                How::Assigned => lease.renewal(),
+                How::Taken | How::Stolen | How::Resumed => lease.taken_by(&me),
+            };
+            let sent = clock.now();
+            match write_and_look(&*store, &*clock, limit, &lease, &update).await {
+                Ok(Some(lease)) => Done::Acquired { lease, sent, how },
+                Ok(None) => Done::NotAcquired(lease.key),
+                Err(error) => {
+                    warn!(lease = %lease.key, "cannot take the lease: {error}");
+                    Done::NotAcquired(lease.key)
+                }
+            }
+        });
+    }
+
+    pub(super) fn on_acquired(&mut self, lease: Lease, sent: Moment, how: How) {
+        self.taking.remove(&lease.key);
+        self.former.remove(&lease.key);
+        if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
+            *known = lease.clone();
+        }
+        // The leader may have begun to move it before it was adopted.
+        if self.stopping > StopRequest::Run || lease.in_hand_off() {
+            self.give_back(lease, sent);
+            return;
+        }
+        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{}", how.sentence());
+        let handle = self.keep(&lease, sent);
+        self.watch(&handle, false);
+        let consumer = (!lease.is_finished()).then(|| {
+            let (consumer, life) = ShardConsumer::start(
+                self.ports.consumer.clone(),
+                self.consumer_settings,
+                lease.clone(),
+                handle.clone(),
+            );
+            let key = lease.key.clone();
+            self.beside
+                .spawn(async move { Done::Consumer(key, life.await) });
+            consumer
+        });
+        self.held.insert(
+            lease.key.clone(),
+            Held {
+                lease,
+                handle,
+                consumer,
+            },
+        );
+    }
+
+    pub(super) fn keep(&self, lease: &Lease, sent: Moment) -> LeaseHandle {
+        LeaseHandle::keep(
+            self.ports.keeper.clone(),
+            self.me.clone(),
+            lease.clone(),
+            sent,
+            KeeperSettings {
+                failover: self.settings.failover,
+                hand_off_timeout: self.settings.hand_off_timeout,
+            },
+        )
+    }
+
+    /// A lease that came when it could not be used any more.
+    pub(super) fn give_back(&mut self, lease: Lease, sent: Moment) {
+        let handle = self.keep(&lease, sent);
+        self.release(handle);
+    }
+
+    pub(super) fn release(&mut self, handle: LeaseHandle) {
+        self.releasing += 1;
+        self.beside.spawn(async move {
+            handle.release().await;
+            Done::Released
+        });
+    }
+
+    /// A write that nobody waits for: when it fails, a later look finds the reason for it again.
+    pub(super) fn write_once(&mut self, update: LeaseUpdate) {
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover / 3;
+        self.beside.spawn(async move {
+            let written = within(&*clock, limit, store.update(&update)).await;
+            debug!(lease = %update.key, ?written, "wrote {:?}", update.change);
+            Done::Nothing
+        });
+    }
+
+    /// Hears from the keeper that the lease is lost, or that the leader moves it.
+    pub(super) fn watch(&mut self, handle: &LeaseHandle, hand_off_known: bool) {
+        let (key, news) = (handle.key().clone(), handle.news(hand_off_known));
+        self.beside.spawn(async move {
+            match news.await {
+                Some(News::Lost(loss)) => Done::Lost(key, loss),
+                Some(News::HandingOff) => Done::HandingOff(key),
+                // Released by its consumer, or dropped: whoever did it knows.
+                None => Done::Nothing,
+            }
+        });
+    }
+
+    /// A lease that the leader moves is given up by its consumer; one without a consumer at once
+    /// (I.34).
+    pub(super) fn on_handing_off(&mut self, key: &LeaseKey) {
+        let Some(held) = self.held.get(key) else {
+            return;
+        };
+        let handle = held.handle.clone();
+        if held.consumer.is_some() {
+            self.watch(&handle, true);
+        } else {
+            self.held.remove(key);
+            self.release(handle);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! How leases come to a worker of a 3.x fleet: a leader assigns them, and the worker looks what was
+//! assigned to it and adopts it (`leases.md` C.8).
+//!
+//! A lease is adopted by a renewal, so that nothing is delivered before a conditional write of this
+//! worker went through (I.10). Java begins without one.
+//!
+//! Who looks how often: the leader and two deputies look at the whole table as often as workers of the
+//! 2.x algorithm do, so that a dead leader's leases are known to have expired when its lock has. The
+//! others ask the index for their own leases, and look at the table now and then. In a small table a
+//! look is as cheap as that question, so everybody looks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::acquiring::How;
+use super::{Algorithm, Coordinator, Done};
+use crate::core::assignment::view::{quick_interval, scan_interval};
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::lease::Lease;
+use crate::core::time::{Moment, WallTime};
+use crate::os::time::within;
+use crate::ports::{OwnerIndex, StoreError};
+
+/// Up to this size of the table a look costs no more than asking the index: bytes.
+const SMALL_TABLE: usize = 16 * 1024;
+/// How many followers are ready to take over from the leader.
+const DEPUTIES: usize = 2;
+
+/// Leases of this worker, as read one by one after the index named them.
+pub(super) type Found = Result<Vec<(LeaseKey, Option<Lease>)>, StoreError>;
+
+impl Coordinator {
+    pub(super) fn is_assigned(&self) -> bool {
+        self.conduct.algorithm == Algorithm::Assigned
+    }
+
+    pub(super) fn is_leader(&self, now: Moment) -> bool {
+        self.leadership
+            .as_ref()
+            .is_some_and(|leadership| leadership.is_leader(now))
+    }
+
+    /// Workers that the leader may give leases to, this one included while it reports.
+    pub(super) fn active_workers(&self) -> BTreeSet<WorkerId> {
+        let now = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        self.members
+            .iter()
+            .filter(|stats| stats.is_active(now, self.settings.report.report_every))
+            .map(|stats| stats.worker.clone())
+            .collect()
+    }
+
+    /// Whether this worker looks at the whole table often.
+    pub(super) fn watches(&self, now: Moment) -> bool {
+        if self.table_bytes <= SMALL_TABLE || self.is_leader(now) {
+            return true;
+        }
+        let leader = self
+            .leadership
+            .as_ref()
+            .and_then(|leadership| leadership.known_leader());
+        let rank = self
+            .active_workers()
+            .into_iter()
+            .filter(|worker| Some(worker) != leader.as_ref())
+            .position(|worker| worker == self.me);
+        rank.is_some_and(|rank| rank < DEPUTIES)
+    }
+
+    /// Adopts what is assigned to this worker. Leases that carried its id already when it started are
+    /// another matter: a former process of the same id may be alive (`resume_own`).
+    pub(super) fn discover(&mut self) {
+        let assigned: Vec<Lease> = self
+            .table
+            .iter()
+            .filter(|lease| self.is_own_unheld(lease) && !self.former.contains(&lease.key))
+            .cloned()
+            .collect();
+        for lease in assigned {
+            self.acquire(lease, How::Assigned);
+        }
+    }
+
+    /// Whether something is about to be assigned to this worker, so that it looks more often: a lease
+    /// is on its way to it, or somebody's leases have no living owner.
+    fn expects(&self, now: Moment) -> bool {
+        self.table.iter().any(|lease| {
+            let on_its_way = lease.in_hand_off() && lease.owner.as_ref() == Some(&self.me);
+            let free = lease.owner.is_none() && !lease.is_finished();
+            let expired = self.is_foreign(lease)
+                && self
+                    .observations
+                    .is_expired(lease, now, self.settings.failover);
+            on_its_way || free || expired
+        })
+    }
+
+    /// When to look at the table again after a look at `at`.
+    pub(super) fn plan_next_look(&mut self, at: Moment, has_peers: bool) {
+        let failover = self.settings.failover;
+        let changing = at.since(self.quiet_since) < failover * 2;
+        let usual = scan_interval(failover, has_peers || changing, self.table_bytes);
+        if !self.is_assigned() {
+            self.next_scan = at + usual;
+            return;
+        }
+        let expects = self.expects(at);
+        if !expects {
+            self.expecting_since = None;
+        }
+        let since = *self.expecting_since.get_or_insert(at);
+        let soon = expects && at.since(since) < failover * 2;
+        let watches = self.watches(at);
+        let pause = match (watches, soon) {
+            (true, true) => quick_interval(failover, self.table_bytes).min(usual),
+            (true, false) => usual,
+            (false, _) => scan_interval(failover, false, self.table_bytes),
+        };
+        self.next_scan = at + pause;
+        self.next_query = (!watches && self.index == OwnerIndex::Active).then(|| {
+            at + if soon {
+                quick_interval(failover, 0)
+            } else {
+                scan_interval(failover, true, 0)
+            }
+        });
+        if let Some(leadership) = &self.leadership {
+            // A scan that finds the lock counts as a look.
+            leadership.look_every(pause.mul_f64(1.5));
+        }
+    }
+
+    /// Asks the index for this worker's leases, and reads those it does not hold.
+    pub(super) fn start_query(&mut self, now: Moment) {
+        self.next_query = Some(now + scan_interval(self.settings.failover, true, 0));
+        if self.querying {
+            return;
+        }
+        self.querying = true;
+        let (store, clock, me) = (
+            self.store(),
+            Arc::clone(&self.ports.keeper.clock),
+            self.me.clone(),
+        );
+        let known: BTreeSet<LeaseKey> = self
+            .held
+            .keys()
+            .chain(self.taking.iter())
+            .cloned()
+            .collect();
+        let limit = self.settings.failover.max(Duration::from_secs(2));
+        self.beside.spawn(async move {
+            let found = async {
+                let mut found = Vec::new();
+                for key in store.keys_of(&me).await? {
+                    if !known.contains(&key) {
+                        let row = store.get(&key).await?;
+                        found.push((key, row));
+                    }
+                }
+                Ok(found)
+            };
+            let found = match within(&*clock, limit, found).await {
+                Ok(found) => found,
+                Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+            };
+            Done::Found(found, clock.now())
+        });
+    }
+
+    pub(super) fn on_found(&mut self, found: Found, at: Moment) {
+        self.querying = false;
+        match found {
+            Ok(found) => {
+                for (key, row) in found {
+                    self.learn(&key, row, at);
+                }
+                self.decide(at);
+            }
+            Err(error) => {
+                debug!("the index of leases by owner: {error}");
+                // The table tells the same.
+                self.scan_wanted = true;
+            }
+        }
+    }
+
+    /// Takes in one row that was read by itself.
+    pub(super) fn learn(&mut self, key: &LeaseKey, row: Option<Lease>, at: Moment) {
+        let Some(row) = row else {
+            self.table.retain(|lease| lease.key != *key);
+            return;
+        };
+        self.observations.record(&row, at);
+        self.watch.record(&row, at, self.hand_off_limit());
+        match self.table.iter_mut().find(|lease| lease.key == *key) {
+            Some(known) => *known = row,
+            None => self.table.push(row),
+        }
+    }
+
+    /// Sees that the index is asked for, and whether it can be used.
+    pub(super) fn start_index_check(&mut self, now: Moment) {
+        const EVERY: Duration = Duration::from_secs(60);
+        const SOON: Duration = Duration::from_secs(10);
+        let Some(due) = self.next_index_check.filter(|due| now >= *due) else {
+            return;
+        };
+        let pause = if self.index == OwnerIndex::Active {
+            EVERY
+        } else {
+            SOON
+        };
+        self.next_index_check = Some(due.max(now) + pause);
+        let wanted = self.conduct.creates_index;
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover.max(Duration::from_secs(2));
+        self.beside.spawn(async move {
+            let check = async {
+                let state = store.owner_index().await?;
+                if wanted && state == OwnerIndex::Absent {
+                    store.create_owner_index().await?;
+                    return Ok(OwnerIndex::Building);
+                }
+                Ok(state)
+            };
+            let state = match within(&*clock, limit, check).await {
+                Ok(state) => state,
+                Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+            };
+            Done::Index(state)
+        });
+    }
+
+    pub(super) fn on_index(&mut self, state: Result<OwnerIndex, StoreError>) {
+        match state {
+            Ok(state) => self.index = state,
+            Err(error) => {
+                let cause = format!(
+                    "the index of leases by owner cannot be made or seen, the table is read instead: {error}"
+                );
+                if self.reported.insert(cause.clone()) {
+                    warn!("{cause}");
+                }
+                self.index = OwnerIndex::Absent;
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The leader's duty: giving leases to workers (`leases.md` C.4).
+//!
+//! Every look at the table is a reason to place what has no living owner, so that a lost worker, a new
+//! shard or a newcomer does not wait for the interval (`leases.md` G.6). Load is evened out at the
+//! interval only, as its figures need time to show what the last moves did, and when workers come or go.
+//! Every move is a conditional write.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::acquiring::{How, write_and_look};
+use super::{Coordinator, Done, StopRequest};
+use crate::core::assignment::problem::{self, Problem};
+use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::leader_lock::must_step_down;
+use crate::core::lease::{Change, Lease};
+use crate::core::time::{Moment, WallTime};
+use crate::worker::keeper::LeaseState;
+
+/// Most moves of one run; the next look goes on.
+const MOST_MOVES: usize = 200;
+
+/// What a leader remembers between two runs.
+#[derive(Debug)]
+pub(super) struct Led {
+    /// When the next run at the interval is due.
+    next_run: Moment,
+    /// Runs at the interval so far.
+    runs: u32,
+    idle: bool,
+    /// Who could be given leases in the last run.
+    members: BTreeSet<WorkerId>,
+    /// Leases with a write of ours under way.
+    writing: BTreeSet<LeaseKey>,
+    failures: u32,
+    last_run: Moment,
+    unplaced: usize,
+}
+
+impl Led {
+    fn new(now: Moment) -> Self {
+        Self {
+            next_run: now,
+            runs: 0,
+            idle: false,
+            members: BTreeSet::new(),
+            writing: BTreeSet::new(),
+            failures: 0,
+            last_run: now,
+            unplaced: 0,
+        }
+    }
+}
+
+/// How the write of one move ended.
+pub(super) struct Moved {
+    key: LeaseKey,
+    /// The row, when the write happened.
+    row: Option<Lease>,
+    sent: Moment,
+    /// Whether the next owner has the lease now, and need not wait for the old one.
+    at_once: bool,
+}
+
+impl Coordinator {
+    /// Assigns leases, if this worker is the leader.
+    pub(super) fn lead(&mut self, now: Moment) {
+        if !self.is_leader(now) {
+            self.led = None;
+            return;
+        }
+        self.touch_own(now);
+        let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
+        let settings = &self.settings.assignment;
+        let members = self.active_workers();
+        let due = now >= led.next_run;
+        let balance = members != led.members
+            || due
+                && led
+                    .runs
+                    .is_multiple_of(self.settings.balancing_frequency.max(1));
+        if due {
+            led.runs = led.runs.wrapping_add(1);
+            led.next_run = now + self.settings.assignment_interval;
+        }
+        led.members = members;
+        let entropy = Arc::clone(&self.ports.keeper.entropy);
+        let plan = problem::run(
+            &Problem {
+                me: &self.me,
+                leases: &self.table,
+                watch: &self.watch,
+                workers: &self.members,
+                settings,
+                now,
+                wall: WallTime::from_millis(self.ports.keeper.clock.wall_millis()),
+                balance,
+                idle_before: led.idle,
+            },
+            &mut |n| entropy.below(n),
+        );
+        led.idle = plan.idle;
+        led.last_run = now;
+        led.failures = 0;
+        if plan.unplaced.len() != led.unplaced {
+            led.unplaced = plan.unplaced.len();
+            if led.unplaced > 0 {
+                warn!(
+                    "{} leases have no owner and {} workers can be given leases: see maxLeasesForWorker and the workers' metrics",
+                    led.unplaced, plan.active
+                );
+            }
+        }
+        let moves: Vec<_> = plan
+            .moves
+            .iter()
+            .filter_map(|next| {
+                let lease = &self.table[next.lease];
+                (!led.writing.contains(&lease.key))
+                    .then(|| next.update(lease).map(|update| (lease.clone(), update)))
+                    .flatten()
+            })
+            .take(MOST_MOVES)
+            .collect();
+        for (lease, update) in moves {
+            led.writing.insert(lease.key.clone());
+            self.move_lease(lease, update);
+        }
+        self.led = Some(led);
+    }
+
+    /// The counters of leases that this worker holds move although it has not looked.
+    fn touch_own(&mut self, now: Moment) {
+        for (key, held) in &self.held {
+            if matches!(held.handle.state(), LeaseState::Held { until } | LeaseState::HandingOff { until, .. } if now < until)
+            {
+                self.watch.touch(key, now);
+            }
+        }
+    }
+
+    fn move_lease(&mut self, lease: Lease, update: crate::core::lease::LeaseUpdate) {
+        match &update.change {
+            Change::BeginHandOff { from, to } => {
+                info!(lease = %lease.key, "moving the lease from worker {from} to worker {to}");
+            }
+            Change::Assign { owner, .. } => {
+                info!(lease = %lease.key, "assigning the lease to worker {owner}");
+            }
+            _ => {}
+        }
+        let at_once = matches!(update.change, Change::Assign { .. });
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover / 3;
+        self.beside.spawn(async move {
+            let sent = clock.now();
+            let key = lease.key.clone();
+            let row = match write_and_look(&*store, &*clock, limit, &lease, &update).await {
+                Ok(row) => row,
+                Err(error) => {
+                    warn!(lease = %key, "cannot assign the lease: {error}");
+                    None
+                }
+            };
+            Done::Moved(Moved {
+                key,
+                row,
+                sent,
+                at_once,
+            })
+        });
+    }
+
+    pub(super) fn on_moved(&mut self, moved: Moved) {
+        let Moved {
+            key,
+            row,
+            sent,
+            at_once,
+        } = moved;
+        if let Some(led) = &mut self.led {
+            led.writing.remove(&key);
+        }
+        let Some(row) = row else {
+            debug!(lease = %key, "the lease was not moved: its row changed meanwhile");
+            self.scan_wanted = true;
+            return;
+        };
+        let now = self.now();
+        let mine = at_once && row.owner.as_ref() == Some(&self.me) && !row.in_hand_off();
+        self.learn(&key, Some(row.clone()), now);
+        if mine && !self.held.contains_key(&key) && self.taking.insert(key) {
+            // Assigned to this worker by its own conditional write: that is adopting it.
+            self.on_acquired(row, sent, How::Assigned);
+        }
+    }
+
+    /// The table could not be read: a leader that cannot lead lets others try.
+    pub(super) fn could_not_lead(&mut self, now: Moment) {
+        let interval = self.settings.assignment_interval;
+        if let (Some(led), Some(leadership)) = (&mut self.led, &self.leadership) {
+            led.failures += 1;
+            if self.stopping == StopRequest::Run
+                && must_step_down(led.failures, led.last_run, now, interval)
+            {
+                warn!("gave up the leadership: the leases cannot be assigned from here");
+                leadership.step_down();
+                self.led = None;
+            }
+        }
+    }
+
+    /// A leader deletes the metrics of workers that are long gone.
+    pub(super) fn delete_stale_metrics(&mut self, now: Moment) {
+        if !self.is_leader(now) {
+            return;
+        }
+        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let stale: Vec<_> = self
+            .members
+            .iter()
+            .filter(|stats| stats.is_stale(wall, self.settings.stale_metrics))
+            .cloned()
+            .collect();
+        for stats in stale {
+            let store = Arc::clone(&self.ports.report.store);
+            let place = self.conduct.metrics_place;
+            self.beside.spawn(async move {
+                let deleted = store.delete(place, &stats).await;
+                debug!(worker = %stats.worker, ?deleted, "metrics of a worker that is gone");
+                Done::Nothing
+            });
+        }
+    }
+}
