@@ -42,7 +42,11 @@ fn a_fresh_application_with_one_worker() {
     let start = Instant::now();
     let mut daemon = world.start(&in_3x(&world, &recorder, 5_000));
     world.wait_shares(vec![4], seconds(20));
-    at_most("a new 3.x application: all leases held", start.elapsed(), seconds(5));
+    at_most(
+        "a new 3.x application: all leases held",
+        start.elapsed(),
+        seconds(5),
+    );
     let ids: Vec<String> = world
         .aws
         .put("stream", "a", 0, 40)

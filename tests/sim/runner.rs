@@ -2,19 +2,27 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kcl_daemon::core::sequence::InitialPosition;
+use kcl_daemon::worker::coordinator::Algorithm;
 
 use crate::checker::{Rules, Violation, judge};
 use crate::scenario::{Plan, RETENTION_MS, run};
 use crate::trace::Trace;
 use crate::world::Time;
 
+fn micros(time: Duration) -> Time {
+    Time::try_from(time.as_micros()).unwrap_or(Time::MAX)
+}
+
 /// What the checker has to know of a plan.
 pub fn rules(plan: &Plan) -> Rules {
     Rules {
-        failover: Time::try_from(plan.failover.as_micros()).unwrap_or(Time::MAX),
+        failover: micros(plan.failover),
+        assigned: plan.conduct.algorithm == Algorithm::Assigned,
+        hand_off_timeout: micros(plan.hand_off_timeout),
+        assignment_interval: micros(plan.failover * 2),
         max_steals: plan.limits.max_steals,
         retention_ms: RETENTION_MS,
         initial_timestamp_ms: match plan.position {

@@ -50,7 +50,7 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
         let Some(write) = history.write(index) else {
             continue;
         };
-        let before = write.before.and_then(|row| row.owner());
+        let before = write.before.and_then(|row| row.actual_owner());
         let stolen_by = match (write.change(), write.process(), before) {
             (Some(Change::Take { owner, .. }), Some(process), Some(before))
                 if before != owner && history.is_ours(process) =>
@@ -77,7 +77,7 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
                 wrong.push(history.violation("I.32", index, Some(write.key), text));
             }
         }
-        if write.before.map(|row| row.owner()) != write.after.map(|row| row.owner()) {
+        if write.before.map(|row| row.actual_owner()) != write.after.map(|row| row.actual_owner()) {
             quiet_since = quiet_since.map(|_| event.at);
         }
         rows.after(&write);

@@ -217,8 +217,9 @@ pub fn no_record_is_skipped(history: &History<'_>) -> Vec<Violation> {
                 && write.change().is_some()
             {
                 owned.insert((process, write.key.clone()), after.checkpoint.clone());
-                if matches!(write.change(), Some(Change::Take { .. })) {
-                    anchors.remove(&(process, after.shard_id()));
+                let new = write.before.and_then(|row| row.actual_owner()) != after.actual_owner();
+                if new || matches!(write.change(), Some(Change::Take { .. })) {
+                    anchors.retain(|place, _| place.1 != after.shard_id());
                 }
             }
             continue;

@@ -6,8 +6,8 @@ use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::{Change, Condition, Counter, Lease};
 
 use super::Violation;
-use super::history::{History, Rows};
-use crate::trace::{Answer, CallNumber, Op, ProcessNumber, Row, Told, What};
+use super::history::History;
+use crate::trace::{Answer, CallNumber, Item, Op, ProcessNumber, Row, Told, What};
 use crate::world::{MS, Time};
 
 /// Whether a change is one that only an owner makes.
@@ -51,8 +51,8 @@ pub fn one_worker_delivers(history: &History<'_>) -> Vec<Violation> {
     let mut writes = history.writes().peekable();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
-            let before = write.before.and_then(|row| row.owner());
-            let after = write.after.and_then(|row| row.owner());
+            let before = write.before.and_then(|row| row.actual_owner());
+            let after = write.after.and_then(|row| row.actual_owner());
             // A lease without an owner, as somebody may leave it by hand, is nobody else's.
             if let Some(after) = after.filter(|after| Some(*after) != before) {
                 lost.remove(&(write.key, after.clone()));
@@ -89,10 +89,10 @@ pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Vio
             let (Some(call), Some(change)) = (write.call, write.change()) else {
                 continue;
             };
-            if matches!(
-                change,
-                Change::Renew | Change::Checkpoint(_) | Change::Take { .. }
-            ) {
+            let me = history.name(call.process);
+            if !matches!(change, Change::SetChildren(_) | Change::SetHashRange(_))
+                && write.after.and_then(|row| row.actual_owner()) == Some(&me)
+            {
                 let sent = last.entry((call.process, write.key)).or_default();
                 *sent = (*sent).max(call.sent_local);
             }
@@ -136,7 +136,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
             if sight.counter != lease.counter {
                 (sight.counter, sight.since) = (lease.counter, event.local);
             }
-            sight.owner.clone_from(&lease.owner);
+            sight.owner = lease.actual_owner().cloned();
         };
         match &event.what {
             What::Answered { answer, .. } => match answer {
@@ -144,7 +144,9 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let leases: Vec<&Lease> =
                         rows.iter().filter_map(|row| row.as_lease()).collect();
                     leases.iter().for_each(|lease| see(lease));
-                    let owners = leases.iter().map(|l| (l.key.clone(), l.owner.clone()));
+                    let owners = leases
+                        .iter()
+                        .map(|l| (l.key.clone(), l.actual_owner().cloned()));
                     scans.insert(process, (owners.collect(), 0));
                 }
                 Answer::Row(Some(row)) => row.as_lease().into_iter().for_each(&mut see),
@@ -154,19 +156,34 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                 op: Op::Update(update),
                 ..
             } => {
-                let Change::Take { owner: me, .. } = &update.change else {
-                    continue;
-                };
                 let key = &update.key;
+                let (me, as_dead) = match (&update.change, &update.condition) {
+                    (Change::Take { owner, .. }, _) => (owner, false),
+                    // A leader gives away what it thinks is dead.
+                    (
+                        Change::Assign { owner, .. },
+                        Condition::Owners {
+                            counter: Some(_), ..
+                        },
+                    ) => (owner, true),
+                    _ => continue,
+                };
                 let Some(sight) = sights.get(&(process, key.clone())) else {
                     let text = "taken without having been seen";
                     wrong.push(history.violation("I.3", index, Some(key), text));
                     continue;
                 };
-                let Some(owner) = sight.owner.as_ref().filter(|owner| *owner != me) else {
+                let Some(owner) = &sight.owner else {
                     continue;
                 };
-                let known = matches!(update.condition, Condition::Counter(c) if c == sight.counter);
+                if owner == me && !as_dead {
+                    continue;
+                }
+                let known = match &update.condition {
+                    Condition::Counter(counter) => *counter == sight.counter,
+                    Condition::Owners { counter, .. } => *counter == Some(sight.counter),
+                    _ => false,
+                };
                 if known && event.local > sight.since + history.rules.failover {
                     continue;
                 }
@@ -178,7 +195,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let owned = owners.iter().filter(|(_, o)| o.as_ref() == Some(worker));
                     owned.count()
                 };
-                if *stolen > history.rules.max_steals || of(me) >= of(owner) {
+                if as_dead || *stolen > history.rules.max_steals || of(me) >= of(owner) {
                     let text = format!(
                         "taken from {owner} after {} ms without a change; {owner} has {}, {me} has {}, {stolen} stolen since the last look",
                         (event.local - sight.since) / MS,
@@ -207,10 +224,13 @@ pub fn counters_move_by_one(history: &History<'_>) -> Vec<Violation> {
         };
         let raised = after.counter.0.checked_sub(before.counter.0);
         let expected = match write.change() {
-            Some(Change::SetChildren(_) | Change::SetHashRange(_)) => 0,
+            Some(
+                Change::SetChildren(_) | Change::SetHashRange(_) | Change::BeginHandOff { .. },
+            ) => 0,
             _ => 1,
         };
-        if raised != Some(expected) || (before.owner != after.owner && expected == 0) {
+        let hands_over = before.actual_owner() != after.actual_owner();
+        if raised != Some(expected) || (hands_over && expected == 0) {
             let text = format!(
                 "{} wrote counter {} over {}",
                 history.name(process),
@@ -226,7 +246,7 @@ pub fn counters_move_by_one(history: &History<'_>) -> Vec<Violation> {
 /// I.5: a checkpoint is written only for a child that was started after the lease was acquired.
 pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
-    let mut acquired: BTreeMap<(ProcessNumber, LeaseKey), usize> = BTreeMap::new();
+    let mut acquired: BTreeMap<(WorkerId, LeaseKey), usize> = BTreeMap::new();
     let mut asker: BTreeMap<(ProcessNumber, LeaseKey), usize> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         match &event.what {
@@ -236,11 +256,9 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                     asker.insert((child.process, key), child.started);
                 }
             }
-            What::Applied { call, .. } => {
-                if let Some((call, update)) = history.update(*call)
-                    && matches!(update.change, Change::Take { .. })
-                {
-                    acquired.insert((call.process, update.key.clone()), index);
+            What::Applied { .. } | What::Edited { .. } => {
+                if let Some((worker, key)) = new_owner(history, index) {
+                    acquired.insert((worker, key.clone()), index);
                 }
             }
             What::Sent {
@@ -251,7 +269,8 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                     continue;
                 };
                 let place = (process, update.key.clone());
-                let (started, since) = (asker.get(&place), acquired.get(&place));
+                let owner = (history.name(process), update.key.clone());
+                let (started, since) = (asker.get(&place), acquired.get(&owner));
                 if started < since {
                     let text = "the child that asked was started before the lease was acquired";
                     wrong.push(history.violation("I.5", index, Some(&update.key), text));
@@ -261,6 +280,16 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
         }
     }
     wrong
+}
+
+/// Who is made the actual owner of a lease by a write: somebody new, or the same one by taking it
+/// anew.
+fn new_owner<'a>(history: &'a History<'a>, index: usize) -> Option<(WorkerId, &'a LeaseKey)> {
+    let write = history.write(index)?;
+    let before = write.before.and_then(|row| row.actual_owner());
+    let after = write.after.and_then(|row| row.actual_owner())?;
+    let anew = before != Some(after) || matches!(write.change(), Some(Change::Take { .. }));
+    anew.then(|| (after.clone(), write.key))
 }
 
 /// I.6: after a condition that failed, a lease is not used until it is acquired again.
@@ -281,18 +310,20 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
                     Answer::Lost(row) if is_owners(&update.change) => {
                         let me = history.name(call.process);
                         let lease = row.as_deref().and_then(Row::as_lease);
-                        if !lease.is_some_and(|lease| is_own_lost_answer(lease, update, &me)) {
+                        let mine = |lease: &Lease| {
+                            is_own_lost_answer(lease, update, &me)
+                                || lease.checkpoint_owner.as_ref() == Some(&me)
+                        };
+                        if !lease.is_some_and(mine) {
                             lost.insert(place);
                         }
                     }
                     _ => {}
                 }
             }
-            What::Applied { call, .. } => {
-                if let Some((call, update)) = history.update(*call)
-                    && matches!(update.change, Change::Take { .. })
-                {
-                    lost.remove(&(call.process, update.key.clone()));
+            What::Applied { .. } => {
+                if let Some((owner, key)) = new_owner(history, index) {
+                    lost.retain(|(process, lost)| history.name(*process) != owner || lost != key);
                 }
             }
             What::Sent {
@@ -332,8 +363,11 @@ fn is_own_lost_answer(
     me: &WorkerId,
 ) -> bool {
     let expected = match &update.condition {
-        Condition::Counter(counter) | Condition::CounterAndOwner(counter, _) => counter.next(),
-        Condition::Exists => return true,
+        Condition::Counter(counter)
+        | Condition::CounterAndOwner(counter, _)
+        | Condition::CounterNoHandOff(counter) => counter.next(),
+        // Nothing is said about who wrote last.
+        Condition::Owners { .. } | Condition::Exists => return true,
     };
     let owner_fits = match update.change {
         Change::Release => lease.owner.is_none() || lease.owner.as_ref() == Some(me),
@@ -394,8 +428,9 @@ pub fn doubts_are_resolved_by_reading(history: &History<'_>) -> Vec<Violation> {
                 call,
                 op: Op::Update(update),
             } => {
-                let (Condition::Counter(counter) | Condition::CounterAndOwner(counter, _)) =
-                    &update.condition
+                let (Condition::Counter(counter)
+                | Condition::CounterAndOwner(counter, _)
+                | Condition::CounterNoHandOff(counter)) = &update.condition
                 else {
                     continue;
                 };
@@ -450,7 +485,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
                     (Change::Take { .. }, Answer::Applied(_)) => {
                         held.insert(place, (event.local, event.at));
                     }
-                    (Change::Release, Answer::Applied(_)) => {
+                    (Change::Release | Change::Assign { .. }, Answer::Applied(_)) => {
                         held.remove(&place);
                     }
                     (change, Answer::Lost(_)) if is_owners(change) => {
@@ -471,6 +506,10 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
                         if update.change == Change::Release {
                             held.remove(&place);
                         }
+                    }
+                    // Passed on, or a hand-off finished.
+                    Op::Update(update) if matches!(update.change, Change::Assign { .. }) => {
+                        held.remove(&(process, update.key.clone()));
                     }
                     Op::Delete(deletion) => {
                         held.remove(&(process, deletion.key.clone()));
@@ -503,7 +542,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
             What::Applied { call, .. } => {
                 // Whoever lost a lease learns of it at the next attempt, at the latest.
                 if let Some((call, update)) = history.update(*call)
-                    && matches!(update.change, Change::Take { .. })
+                    && matches!(update.change, Change::Take { .. } | Change::Assign { .. })
                 {
                     held.retain(|place, _| place.0 == call.process || place.1 != update.key);
                 }
@@ -568,8 +607,11 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
     let mut writes = history.writes().peekable();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
+            if let Some((owner, key)) = new_owner(history, write.index) {
+                adopted.retain(|(process, of)| *of != key || history.name(*process) != owner);
+            }
             if let (Some(call), Some(after)) = (write.call, write.after)
-                && after.owner() == Some(&history.name(call.process))
+                && after.actual_owner() == Some(&history.name(call.process))
                 && write.change().is_some()
             {
                 adopted.insert((call.process, write.key));
@@ -606,6 +648,9 @@ pub fn unknown_attributes_survive(history: &History<'_>) -> Vec<Violation> {
 /// I.12: with the 2.x algorithm nothing but leases is written into the lease table.
 pub fn only_leases_are_written(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
+    if history.rules.assigned {
+        return wrong;
+    }
     for write in history.writes() {
         let ours = write.process().is_some_and(|p| history.is_ours(p));
         if ours && write.after.is_some_and(|row| row.as_lease().is_none()) {
@@ -621,7 +666,16 @@ pub fn strange_rows_are_left_alone(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     for write in history.writes() {
         let ours = write.process().is_some_and(|p| history.is_ours(p));
-        if ours && write.before.is_some_and(|row| row.as_lease().is_none()) {
+        let strange = |row: &std::sync::Arc<Row>| {
+            matches!(
+                &**row,
+                Row::Item {
+                    item: Item::Garbage | Item::Foreign(_),
+                    ..
+                }
+            )
+        };
+        if ours && write.before.is_some_and(strange) {
             let text = "a row that is no lease was changed";
             wrong.push(history.violation("I.13", write.index, Some(write.key), text));
         }
@@ -636,16 +690,21 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
     for (index, event) in history.trace.events.iter().enumerate() {
         match &event.what {
             What::Applied { call, .. } => {
+                if let Some((owner, key)) = new_owner(history, index) {
+                    released.retain(|(process, of)| of != key || history.name(*process) != owner);
+                }
                 if let Some((call, update)) = history.update(*call)
                     && history.is_ours(call.process)
+                    && let Some(write) = history.write(index)
                 {
-                    let place = (call.process, update.key.clone());
-                    match update.change {
+                    let me = history.name(call.process);
+                    let mine = write.before.and_then(|row| row.actual_owner()) == Some(&me);
+                    match &update.change {
                         Change::Release => {
-                            released.insert(place);
+                            released.insert((call.process, update.key.clone()));
                         }
-                        Change::Take { .. } => {
-                            released.remove(&place);
+                        Change::Assign { owner, .. } if mine && *owner != me => {
+                            released.insert((call.process, update.key.clone()));
                         }
                         _ => {}
                     }
@@ -666,6 +725,3 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
     }
     wrong
 }
-
-/// Kept for functions of other files that go along the rows.
-pub type TableRows<'a> = Rows<'a>;

@@ -8,6 +8,7 @@
 //! | `checkpoints.rs` | I.15 to I.22 |
 //! | `topology.rs` | I.23 to I.29: shards |
 //! | `assignment.rs` | I.31, I.32: who holds what in the end |
+//! | `leading.rs` | I.33 to I.38: the leader, hand-offs |
 //! | `bounds.rs` | I.39 to I.41 and G.5, for scenarios made for them |
 //!
 //! A function looks only at what *our* processes do (`Kind::Ours`): models of Java have Java's faults.
@@ -17,6 +18,7 @@ pub mod bounds;
 pub mod checkpoints;
 pub mod fencing;
 mod history;
+pub mod leading;
 pub mod topology;
 
 pub use history::History;
@@ -33,6 +35,12 @@ pub struct Rules {
     pub failover: Time,
     /// `maxLeasesToStealAtOneTime`.
     pub max_steals: usize,
+    /// Whether a leader assigns the leases.
+    pub assigned: bool,
+    /// `gracefulLeaseHandoffTimeoutMillis`.
+    pub hand_off_timeout: Time,
+    /// `leaseAssignmentIntervalMillis`.
+    pub assignment_interval: Time,
     /// How long the stream keeps records, milliseconds.
     pub retention_ms: i64,
     /// The timestamp of AT_TIMESTAMP, if reading starts there.
@@ -88,6 +96,11 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("I.29", topology::wrong_lists_create_nothing),
     ("I.31", assignment::everything_is_well_in_the_end),
     ("I.32", assignment::a_balanced_fleet_rests),
+    ("I.33", leading::only_the_leader_moves_leases),
+    ("I.34", leading::hand_offs_end),
+    ("I.35", leading::the_next_owner_waits),
+    ("I.36", leading::whoever_leads_works),
+    ("I.38", leading::leavers_are_no_targets),
     ("G.6", assignment::whoever_stops_lets_go),
 ];
 

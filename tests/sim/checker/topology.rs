@@ -230,7 +230,7 @@ pub fn wrong_lists_create_nothing(history: &History<'_>) -> Vec<Violation> {
     let mut held: BTreeSet<(WorkerId, LeaseKey)> = BTreeSet::new();
     for write in history.writes() {
         if let Some(row) = write.after
-            && let Some(owner) = row.owner()
+            && let Some(owner) = row.actual_owner()
         {
             held.insert((owner.clone(), write.key.clone()));
         }

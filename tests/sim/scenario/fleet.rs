@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kcl_daemon::core::aggregate::RangeFilter;
-use kcl_daemon::core::ids::WorkerId;
+use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
+use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch};
 use kcl_daemon::os::entropy::SystemEntropy;
@@ -15,14 +16,17 @@ use kcl_daemon::worker::coordinator::{
     Coordinator, CoordinatorPorts, Grace, LeaseSettings, StopRequest,
 };
 use kcl_daemon::worker::keeper::KeeperPorts;
+use kcl_daemon::worker::leadership::LeadershipPorts;
+use kcl_daemon::worker::reporter::{ReportPorts, ReportSettings};
 use kcl_daemon::worker::startup::{Patience, check_stream, open_table};
 use tokio::sync::watch;
 
+use super::load::SimProbe;
 use super::plan::{Incident, Plan};
 use crate::children::{ChildSettings, SimFactory};
 use crate::store::SimStore;
 use crate::stream::SimStream;
-use crate::trace::{Other, Row, What};
+use crate::trace::{Item, Row, What};
 use crate::weather::Weather;
 use crate::world::{Fate, Kind, Process, S, SimClock, Time, World};
 
@@ -171,7 +175,11 @@ impl Fleet {
         let patience = || Patience::new(clock, entropy, Duration::from_secs(1));
         let ready = async {
             let stream = check_stream(&*ports.consumer.fetcher.stream, patience());
-            let table = open_table(&*ports.consumer.store, patience());
+            let table = open_table(
+                &*ports.consumer.store,
+                self.plan.conduct.creates_index,
+                patience(),
+            );
             tokio::try_join!(stream, table).map_err(|error| error.to_string())
         };
         tokio::select! {
@@ -187,6 +195,7 @@ impl Fleet {
             ports.clone(),
             self.lease_settings(),
             self.consumer_settings(),
+            self.plan.conduct,
             resume,
             Grace::of(self.plan.grace),
             stop,
@@ -200,15 +209,30 @@ impl Fleet {
         let seed = world.rng().next();
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::from_seed(seed));
         let f = u64::try_from(self.plan.failover.as_micros()).unwrap_or(S);
+        let quick = Arc::new(SimStore::new(world, process, f / 3));
+        let patient = Arc::new(SimStore::new(world, process, f.clamp(2 * S, 10 * S)));
+        let spawner = Spawner::current().expect("a seed runs in a runtime");
         CoordinatorPorts {
             keeper: KeeperPorts {
-                store: Arc::new(SimStore::new(world, process, f / 3)),
+                store: quick.clone(),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
-                spawner: Spawner::current().expect("a seed runs in a runtime"),
+                spawner: spawner.clone(),
+            },
+            coordination: LeadershipPorts {
+                store: quick,
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                spawner,
+            },
+            report: ReportPorts {
+                store: patient.clone(),
+                probe: Arc::new(SimProbe::new(world, process)),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
             },
             consumer: ConsumerPorts {
-                store: Arc::new(SimStore::new(world, process, f.clamp(2 * S, 10 * S))),
+                store: patient,
                 processors: Arc::new(SimFactory::new(world, process, &self.children)),
                 fetcher: FetcherPorts {
                     stream: Arc::new(SimStream::new(world, process)),
@@ -223,11 +247,29 @@ impl Fleet {
     fn lease_settings(&self) -> LeaseSettings {
         LeaseSettings {
             failover: self.plan.failover,
+            hand_off_timeout: self.plan.hand_off_timeout,
             limits: self.plan.limits,
             initial_position: self.plan.position,
             ignore_unexpected_children: false,
             clean_up: self.plan.clean_up,
             repair_at_start: true,
+            assignment_interval: self.plan.failover * 2,
+            balancing_frequency: 3,
+            stale_metrics: Duration::from_secs(24 * 3600),
+            assignment: AssignmentSettings {
+                strategy: self.plan.strategy,
+                failover: self.plan.failover,
+                report_interval: self.plan.report_every,
+                max_leases: self.plan.limits.max_leases,
+                graceful_hand_off: self.plan.graceful_hand_off,
+                ..AssignmentSettings::default()
+            },
+            report: ReportSettings {
+                sample_every: Duration::from_secs(1),
+                report_every: self.plan.report_every,
+                keep: 10,
+                measure: self.plan.measures_load,
+            },
         }
     }
 
@@ -328,11 +370,10 @@ impl Fleet {
                 Some(row)
             }),
             Incident::Garbage => {
-                let row = Arc::new(Row::Other(Other {
-                    key: kcl_daemon::core::ids::LeaseKey::new("shardId-garbage"),
-                    kind: None,
-                    attributes: std::collections::BTreeMap::new(),
-                }));
+                let row = Arc::new(Row::Item {
+                    key: LeaseKey::new("shardId-garbage"),
+                    item: Item::Garbage,
+                });
                 world
                     .table()
                     .set(world.now(), row.key(), Some(Arc::clone(&row)));

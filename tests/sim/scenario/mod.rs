@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `plan.rs` | what a seed stands for |
 //! | `fleet.rs` | processes that come and go, incidents |
+//! | `load.rs` | how busy hosts are |
 //! | `outstanding.rs` | records that no child has processed yet |
 
 mod fleet;
+mod load;
 mod outstanding;
 mod plan;
 
@@ -49,6 +51,8 @@ async fn live(plan: &Plan) -> Trace {
         true => old_table(plan, source),
         false => (Table::default(), source),
     };
+    let mut table = table;
+    (table.index_takes, table.index_lag) = (plan.index_takes, plan.index_lag);
     let world = World::new(rng.next(), plan.weather.clone(), table, source);
     for event in before {
         world.note(event);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use kcl_daemon::core::assignment::problem::Strategy;
 use kcl_daemon::core::assignment::taker::Limits;
 use kcl_daemon::core::consumer::FailurePolicy;
 use kcl_daemon::core::sequence::InitialPosition;
+use kcl_daemon::worker::coordinator::Conduct;
 
 use crate::children::{Checkpoints, ChildSettings};
 use crate::weather::Weather;
@@ -73,6 +75,22 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// Where reading starts.
     pub position: InitialPosition,
+    /// Which algorithm the fleet follows.
+    pub conduct: Conduct,
+    /// `leaseAssignmentStrategy`.
+    pub strategy: Strategy,
+    /// `isGracefulLeaseHandoffEnabled`.
+    pub graceful_hand_off: bool,
+    /// `gracefulLeaseHandoffTimeoutMillis`.
+    pub hand_off_timeout: Duration,
+    /// `workerMetricsReporterFreqInMillis`.
+    pub report_every: Duration,
+    /// Not `disableWorkerMetrics`.
+    pub measures_load: bool,
+    /// How long the index of leases by owner takes to be made.
+    pub index_takes: Time,
+    /// How far that index is behind.
+    pub index_lag: Time,
     /// Limits of the taker.
     pub limits: Limits,
     /// `childFailurePolicy`.
@@ -127,6 +145,14 @@ impl Plan {
                 })
                 .collect(),
             position: InitialPosition::TrimHorizon,
+            conduct: Conduct::V2,
+            strategy: Strategy::WorkerUtilizationAware,
+            graceful_hand_off: true,
+            hand_off_timeout: Duration::from_secs(30),
+            report_every: Duration::from_secs(30),
+            measures_load: false,
+            index_takes: 5 * S,
+            index_lag: 0,
             limits: Limits {
                 max_leases: usize::MAX,
                 max_steals: 1,

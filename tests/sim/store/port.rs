@@ -1,16 +1,19 @@
-//! `LeaseStore` over the simulated table.
+//! The ports of the worker over the simulated table.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use kcl_daemon::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::{
-    Created, ForeignItem, LeaseStore, StoreError, TableScan, UnreadableRow, Written,
+    CoordinatorStore, Created, ForeignItem, LeaseStore, MetadataPlace, OwnerIndex, StoreError,
+    TableScan, UnreadableRow, WorkerMetricsStore, Written,
 };
 
 use super::SimStore;
-use crate::trace::{Answer, Op, Row};
+use crate::trace::{Answer, Item, Op, Row};
 
 /// What DynamoDB would bill for a row, roughly.
 const ROW_BYTES: usize = 400;
@@ -26,7 +29,7 @@ fn lease_of(row: Option<Arc<Row>>) -> Result<Option<Lease>, StoreError> {
     match row.as_deref() {
         None => Ok(None),
         Some(Row::Lease { lease, .. }) => Ok(Some(lease.clone())),
-        Some(Row::Other(other)) => Err(StoreError::Fatal(format!("{} is no lease", other.key))),
+        Some(Row::Item { key, .. }) => Err(StoreError::Fatal(format!("{key} is no lease"))),
     }
 }
 
@@ -36,9 +39,30 @@ impl LeaseStore for SimStore {
         "simulated"
     }
 
-    async fn ensure_table(&self) -> Result<bool, StoreError> {
-        match self.request(Op::Open).await {
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError> {
+        match self.request(Op::Open(with_index)).await {
             Answer::Created(new) => Ok(new),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError> {
+        match self.request(Op::Index).await {
+            Answer::Index(state) => Ok(state),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn create_owner_index(&self) -> Result<(), StoreError> {
+        match self.request(Op::CreateIndex).await {
+            Answer::Done => Ok(()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
+        match self.request(Op::Query(owner.clone())).await {
+            Answer::Keys(keys) => Ok(keys),
             answer => Err(failed(&answer)),
         }
     }
@@ -57,15 +81,21 @@ impl LeaseStore for SimStore {
             ..TableScan::default()
         };
         for row in rows {
+            let key = row.key().as_str().to_owned();
             match &*row {
                 Row::Lease { lease, .. } => scan.leases.push(lease.clone()),
-                Row::Other(other) => match &other.kind {
-                    Some(kind) => scan.foreign.push(ForeignItem {
-                        key: other.key.as_str().to_owned(),
-                        kind: kind.clone(),
-                    }),
-                    None => scan.unreadable.push(UnreadableRow {
-                        key: other.key.as_str().to_owned(),
+                Row::Item { item, .. } => match item {
+                    Item::Leader(lock) => {
+                        scan.foreign.push(foreign(key, "LEADER"));
+                        scan.leader = Some(lock.clone());
+                    }
+                    Item::Metrics(stats) => {
+                        scan.foreign.push(foreign(key, "WORKER_METRIC_STATS"));
+                        scan.metrics.push(stats.clone());
+                    }
+                    Item::Foreign(kind) => scan.foreign.push(foreign(key, kind)),
+                    Item::Garbage => scan.unreadable.push(UnreadableRow {
+                        key,
                         reason: "it makes no sense".to_owned(),
                     }),
                 },
@@ -107,5 +137,70 @@ impl LeaseStore for SimStore {
             Answer::Deleted(done) => Ok(done),
             answer => Err(failed(&answer)),
         }
+    }
+}
+
+fn foreign(key: String, kind: &str) -> ForeignItem {
+    let kind = kind.to_owned();
+    ForeignItem { key, kind }
+}
+
+#[async_trait]
+impl CoordinatorStore for SimStore {
+    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError> {
+        only_here(place)?;
+        match self.request(Op::Leader).await {
+            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_leader).cloned()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn write_leader(
+        &self,
+        place: MetadataPlace,
+        write: &LockWrite,
+    ) -> Result<LockOutcome, StoreError> {
+        only_here(place)?;
+        match self.request(Op::WriteLeader(write.clone())).await {
+            Answer::Done => Ok(LockOutcome::Applied),
+            Answer::Lost(_) => Ok(LockOutcome::Refused),
+            Answer::Unknown => Ok(LockOutcome::Unknown),
+            answer => Err(failed(&answer)),
+        }
+    }
+}
+
+#[async_trait]
+impl WorkerMetricsStore for SimStore {
+    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+        only_here(place)?;
+        match self.request(Op::PutMetrics(stats.clone())).await {
+            Answer::Done => Ok(()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn delete(
+        &self,
+        place: MetadataPlace,
+        stats: &WorkerMetricStats,
+    ) -> Result<bool, StoreError> {
+        only_here(place)?;
+        match self.request(Op::DeleteMetrics(stats.clone())).await {
+            Answer::Deleted(done) => Ok(done),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// There is one table only.
+fn only_here(place: MetadataPlace) -> Result<(), StoreError> {
+    match place {
+        MetadataPlace::LeaseTable => Ok(()),
+        MetadataPlace::LegacyTable => Err(StoreError::TableMissing("no such table".to_owned())),
     }
 }

@@ -134,12 +134,19 @@ impl SimStore {
         if rng.chance(weather.answer_lost) {
             return Way::NoAnswer { to, silent_for };
         }
-        if rng.chance(weather.late) && matches!(op, Op::Update(_) | Op::Create(_) | Op::Delete(_)) {
+        if rng.chance(weather.late) && is_write(op) {
             let to = rng.between(self.timeout / 2, self.timeout * 5);
             return Way::NoAnswer { to, silent_for };
         }
         Way::There { to, back }
     }
+}
+
+fn is_write(op: &Op) -> bool {
+    !matches!(
+        op,
+        Op::Scan | Op::Get(..) | Op::Open(_) | Op::Index | Op::Query(_) | Op::Leader
+    )
 }
 
 /// The request reaches the table.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::leader_lock;
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::ports::OwnerIndex;
 
 use crate::trace::{Answer, Op, Row};
 use crate::world::{Rng, S, Time};
@@ -40,6 +42,12 @@ impl Versions {
 pub struct Table {
     rows: BTreeMap<LeaseKey, Versions>,
     exists: bool,
+    /// When the index of leases by owner can be asked, if there is one.
+    index_from: Option<Time>,
+    /// How long that takes.
+    pub index_takes: Time,
+    /// How far the index is behind the table.
+    pub index_lag: Time,
     calls: u64,
 }
 
@@ -119,9 +127,61 @@ impl Table {
     /// Carries out a request; eventual reads see each row as it was up to `staleness` ago.
     pub fn carry_out(&mut self, now: Time, op: &Op, staleness: Time, rng: &mut Rng) -> Effect {
         match op {
-            Op::Open => {
+            Op::Open(with_index) => {
                 let new = !std::mem::replace(&mut self.exists, true);
+                if new && *with_index {
+                    self.index_from = Some(now + self.index_takes);
+                }
                 Effect::nothing(Answer::Created(new))
+            }
+            Op::Index => Effect::nothing(Answer::Index(match self.index_from {
+                None => OwnerIndex::Absent,
+                Some(from) if now < from => OwnerIndex::Building,
+                Some(_) => OwnerIndex::Active,
+            })),
+            Op::CreateIndex => {
+                self.index_from.get_or_insert(now + self.index_takes);
+                Effect::nothing(Answer::Done)
+            }
+            Op::Query(owner) => {
+                if self.index_from.is_none_or(|from| now < from) {
+                    return Effect::nothing(Answer::Unavailable);
+                }
+                let then = now.saturating_sub(rng.below(self.index_lag + 1));
+                let owned = |versions: &&Versions| {
+                    let lease = versions.at(then).and_then(|row| row.as_lease());
+                    lease.is_some_and(|lease| lease.owner.as_ref() == Some(owner))
+                };
+                let keys = self.rows.iter().filter(|(_, versions)| owned(versions));
+                Effect::nothing(Answer::Keys(keys.map(|(key, _)| key.clone()).collect()))
+            }
+            Op::Leader => {
+                let row = self.row(&LeaseKey::new(leader_lock::KEY)).cloned();
+                Effect::nothing(Answer::Row(row))
+            }
+            Op::WriteLeader(write) => {
+                let key = LeaseKey::new(leader_lock::KEY);
+                let current = self.row(&key).cloned();
+                let lock = current.as_deref().and_then(Row::as_leader);
+                if !write.is_permitted_on(lock) {
+                    return Effect::nothing(Answer::Lost(current));
+                }
+                let after = write.applied_to(lock).map(Row::leader).map(Arc::new);
+                self.write(now, &key, after, Answer::Done)
+            }
+            Op::PutMetrics(stats) => {
+                let row = Arc::new(Row::metrics(stats.clone()));
+                let key = row.key().clone();
+                self.write(now, &key, Some(row), Answer::Done)
+            }
+            Op::DeleteMetrics(stats) => {
+                let key = LeaseKey::new(stats.worker.as_str());
+                let current = self.row(&key).and_then(|row| row.as_metrics());
+                if current.is_some_and(|current| current.last_update == stats.last_update) {
+                    self.write(now, &key, None, Answer::Deleted(true))
+                } else {
+                    Effect::nothing(Answer::Deleted(false))
+                }
             }
             Op::Scan => {
                 let mut rows = Vec::with_capacity(self.rows.len());

@@ -6,14 +6,17 @@
 mod render;
 mod row;
 
-pub use row::{Other, Row};
+pub use row::{Item, Row};
 
 use std::sync::Arc;
 
 use kcl_daemon::core::hash_range::HashRange;
-use kcl_daemon::core::ids::{LeaseKey, ShardId};
+use kcl_daemon::core::ids::{LeaseKey, ShardId, WorkerId};
+use kcl_daemon::core::leader_lock::LockWrite;
 use kcl_daemon::core::lease::{LeaseDeletion, LeaseUpdate};
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
+use kcl_daemon::core::worker_stats::WorkerMetricStats;
+use kcl_daemon::ports::OwnerIndex;
 
 use crate::world::{Kind, Stillness, Time};
 
@@ -70,8 +73,22 @@ pub enum Op {
     Delete(LeaseDeletion),
     /// Java's delete, without condition.
     DeleteAnyway(LeaseKey),
-    /// Create the table, look whether it is there.
-    Open,
+    /// Create the table, look whether it is there; with the index of leases by owner or without.
+    Open(bool),
+    /// Look whether the index is there.
+    Index,
+    /// Make the index.
+    CreateIndex,
+    /// Ask the index for the leases of a worker.
+    Query(WorkerId),
+    /// Read the leader's lock.
+    Leader,
+    /// Write the leader's lock.
+    WriteLeader(LockWrite),
+    /// Write a worker's metrics.
+    PutMetrics(WorkerMetricStats),
+    /// Delete a worker's metrics if they are still these.
+    DeleteMetrics(WorkerMetricStats),
 }
 
 /// What a caller was told.
@@ -89,6 +106,12 @@ pub enum Answer {
     Lost(Option<Arc<Row>>),
     /// Whether the row was deleted.
     Deleted(bool),
+    /// How the index is.
+    Index(OwnerIndex),
+    /// Keys of leases.
+    Keys(Vec<LeaseKey>),
+    /// It is done.
+    Done,
     /// Nothing came back.
     Unknown,
     /// Too many requests; nothing was written.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::leader_lock::LockChange;
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 
-use super::{Answer, Event, Op, Row, Told, Trace, What};
+use super::{Answer, Event, Item, Op, Row, Told, Trace, What};
 
 impl Trace {
     /// All of it.
@@ -35,7 +36,8 @@ impl Trace {
                         Op::Create(row) => row.key() == key,
                         Op::Update(update) => update.key == *key,
                         Op::Delete(deletion) => deletion.key == *key,
-                        Op::Scan | Op::Open => false,
+                        Op::WriteLeader(_) => true,
+                        _ => false,
                     };
                     concerns && calls.insert(*call)
                 }
@@ -197,16 +199,32 @@ fn op_text(op: &Op) -> String {
         ),
         Op::Delete(deletion) => format!("delete {} at {:?}", deletion.key, deletion.counter),
         Op::DeleteAnyway(key) => format!("delete {key} whatever it is"),
-        Op::Open => "open the table".to_owned(),
+        Op::Open(index) => format!("open the table{}", if *index { " with index" } else { "" }),
+        Op::Index => "how is the index".to_owned(),
+        Op::CreateIndex => "create the index".to_owned(),
+        Op::Query(owner) => format!("query leases of {owner}"),
+        Op::Leader => "get the leader".to_owned(),
+        Op::WriteLeader(write) => match &write.change {
+            LockChange::Put(item) => format!("lead as {} if {:?}", item.owner, write.condition),
+            LockChange::Heartbeat { .. } => "heartbeat of the leader".to_owned(),
+            LockChange::Delete => "lead no more".to_owned(),
+        },
+        Op::PutMetrics(stats) => format!("put metrics {:?}", stats.stats),
+        Op::DeleteMetrics(stats) => format!("delete metrics of {}", stats.worker),
     }
 }
 
 fn row_text(row: Option<&Row>) -> String {
     match row {
         None => "no row".to_owned(),
-        Some(Row::Other(other)) => {
-            format!("[{} {:?} {:?}]", other.key, other.kind, other.attributes)
-        }
+        Some(Row::Item { key, item }) => match item {
+            Item::Leader(lock) => {
+                format!("[Leader is {} {}]", lock.owner, &lock.version.as_str()[..8])
+            }
+            Item::Metrics(stats) => format!("[metrics of {key} at {:?}]", stats.last_update),
+            Item::Foreign(kind) => format!("[{kind} {key}]"),
+            Item::Garbage => format!("[garbage {key}]"),
+        },
         Some(Row::Lease { lease, extra }) => {
             let mut text = format!(
                 "[{} c{} {} @{}",
@@ -247,6 +265,9 @@ fn answer_text(answer: &Answer) -> String {
         Answer::Lost(row) => format!("lost {}", row_text(row.as_deref())),
         Answer::Created(new) => format!("created: {new}"),
         Answer::Deleted(done) => format!("deleted: {done}"),
+        Answer::Index(state) => format!("{state:?}"),
+        Answer::Keys(keys) => format!("{keys:?}"),
+        Answer::Done => "done".to_owned(),
         Answer::Unknown => "no answer".to_owned(),
         Answer::Throttled => "throttled".to_owned(),
         Answer::Unavailable => "unavailable".to_owned(),

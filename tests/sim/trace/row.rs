@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::leader_lock::LockItem;
 use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
+use kcl_daemon::core::worker_stats::WorkerMetricStats;
 
 /// A row.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,18 +19,25 @@ pub enum Row {
         extra: BTreeMap<String, String>,
     },
     /// Anything else.
-    Other(Other),
+    Item {
+        /// Its key.
+        key: LeaseKey,
+        /// What it is.
+        item: Item,
+    },
 }
 
 /// A row that is no lease.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Other {
-    /// Its key.
-    pub key: LeaseKey,
-    /// Its `entityType`; `None` for a row that looks like a lease and cannot be read.
-    pub kind: Option<String>,
-    /// Attribute → value.
-    pub attributes: BTreeMap<String, String>,
+pub enum Item {
+    /// The lock of the leader.
+    Leader(LockItem),
+    /// What a worker says of its load.
+    Metrics(WorkerMetricStats),
+    /// Another item of the 3.x coordination, of this `entityType`.
+    Foreign(String),
+    /// It looks like a lease and cannot be read.
+    Garbage,
 }
 
 impl Row {
@@ -40,11 +49,27 @@ impl Row {
         }
     }
 
+    /// The lock of the leader.
+    pub fn leader(item: LockItem) -> Self {
+        Self::Item {
+            key: LeaseKey::new(kcl_daemon::core::leader_lock::KEY),
+            item: Item::Leader(item),
+        }
+    }
+
+    /// What a worker says of its load.
+    pub fn metrics(stats: WorkerMetricStats) -> Self {
+        Self::Item {
+            key: LeaseKey::new(stats.worker.as_str()),
+            item: Item::Metrics(stats),
+        }
+    }
+
     /// Its key.
     pub fn key(&self) -> &LeaseKey {
         match self {
             Self::Lease { lease, .. } => &lease.key,
-            Self::Other(other) => &other.key,
+            Self::Item { key, .. } => key,
         }
     }
 
@@ -52,22 +77,34 @@ impl Row {
     pub fn as_lease(&self) -> Option<&Lease> {
         match self {
             Self::Lease { lease, .. } => Some(lease),
-            Self::Other(_) => None,
+            Self::Item { .. } => None,
         }
     }
 
-    /// Who owns the lease that it is.
-    pub fn owner(&self) -> Option<&WorkerId> {
-        self.as_lease().and_then(|lease| lease.owner.as_ref())
+    /// The lock it is.
+    pub fn as_leader(&self) -> Option<&LockItem> {
+        match self {
+            Self::Item {
+                item: Item::Leader(lock),
+                ..
+            } => Some(lock),
+            _ => None,
+        }
     }
 
-    /// The checkpoint of the lease that it is.
-    pub fn checkpoint(&self) -> Option<&ExtendedSequenceNumber> {
-        self.as_lease().map(|lease| &lease.checkpoint)
+    /// The metrics it is.
+    pub fn as_metrics(&self) -> Option<&WorkerMetricStats> {
+        match self {
+            Self::Item {
+                item: Item::Metrics(stats),
+                ..
+            } => Some(stats),
+            _ => None,
+        }
     }
 
-    /// Whether it is the lease of a finished shard.
-    pub fn is_finished(&self) -> bool {
-        self.as_lease().is_some_and(Lease::is_finished)
+    /// Who may process the shard of the lease that it is.
+    pub fn actual_owner(&self) -> Option<&WorkerId> {
+        self.as_lease().and_then(Lease::actual_owner)
     }
 }
