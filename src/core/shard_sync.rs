@@ -153,7 +153,7 @@ pub fn missing_leases(
             walk.planned.insert(shard.id.clone(), position.sentinel());
         }
     }
-    let repairs = missing_children(&by_id, leases, &walk.leased);
+    let repairs = missing_children(&by_id, leases, &walk.leased, position);
     for id in repairs {
         walk.planned.entry(id).or_insert(TRIM_HORIZON);
     }
@@ -171,13 +171,23 @@ pub fn missing_leases(
 /// Children of finished shards that have no lease, nor any of their own descendants: the hole that
 /// Java never repairs (`leases.md` E.1, unrepairable case; I.26). They start at TRIM_HORIZON (I.25).
 ///
-/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has:
-/// leases of descendants are only made at its end.
+/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has that
+/// was made at its end. A lease that stands where reading began, at LATEST or AT_TIMESTAMP, may be one
+/// of an initial sync that did not come to its end: it says nothing about its ancestors.
 fn missing_children(
     shards: &HashMap<&ShardId, &Shard>,
     leases: &[Lease],
     leased: &HashSet<ShardId>,
+    position: InitialPosition,
 ) -> BTreeSet<ShardId> {
+    let began_there: HashSet<ShardId> = leases
+        .iter()
+        .filter(|lease| {
+            position != InitialPosition::TrimHorizon && lease.checkpoint == position.sentinel()
+        })
+        .map(Lease::shard_id)
+        .collect();
+    let descended: HashSet<ShardId> = leased.difference(&began_there).cloned().collect();
     let finished: HashSet<ShardId> = leases
         .iter()
         .filter(|lease| lease.is_finished())
@@ -187,7 +197,7 @@ fn missing_children(
         finished.contains(id)
             || (shards.contains_key(id)
                 && !leased.contains(id)
-                && has_leased_descendant(id, shards, leased))
+                && has_leased_descendant(id, shards, &descended))
     };
     shards
         .values()
