@@ -375,7 +375,13 @@ impl Keeper {
     /// Looks at the row that the last write answered with; `false` when it turns out not to be ours.
     fn is_still_mine(&mut self) -> bool {
         match (&self.lease.owner, &self.lease.checkpoint_owner) {
-            (_, None) => true,
+            (Some(owner), None) if *owner == self.me => true,
+            // Edited by hand: the counter is ours, the lease is not.
+            (Some(owner), None) => {
+                let loss = Loss::TakenBy(owner.clone());
+                self.lose(loss)
+            }
+            (None, None) => self.lose(Loss::Changed),
             (Some(next), Some(old)) if *old == self.me && *next != self.me => true,
             // Both are me, or a stranger processes it: no worker writes such a row (`leases.md` B.2).
             (_, Some(old)) if *old != self.me => {
