@@ -525,7 +525,8 @@ impl Keeper {
                 self.applied(row, sent);
                 Attempt::Applied
             }
-            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(&update, row, sent),
+            // Tried once: an answer that says no is the truth about this write.
+            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(row),
             Ok(Ok(Written::Unknown(why))) => self.resolve(update, sent, why).await,
             Ok(Err(error)) => Attempt::Failed(error),
             Err(_elapsed) => {
@@ -566,19 +567,10 @@ impl Keeper {
 
     /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
     /// made it, whose answer never came.
-    fn on_condition_failed(
-        &mut self,
-        update: &LeaseUpdate,
-        row: Option<Lease>,
-        sent: Moment,
-    ) -> Attempt {
+    fn on_condition_failed(&mut self, row: Option<Lease>) -> Attempt {
         let Some(row) = row else {
             return Attempt::Lost(Loss::RowGone);
         };
-        if update.is_proven_by(&self.lease, &row) {
-            self.applied(row, sent);
-            return Attempt::Applied;
-        }
         let arrived_late = self
             .in_doubt
             .iter()
@@ -627,7 +619,11 @@ impl Keeper {
                 self.doubt(update);
                 Attempt::Failed(StoreError::Unavailable(why))
             }
-            row => self.on_condition_failed(&update, row, sent),
+            Some(row) if update.is_proven_by(&self.lease, &row) => {
+                self.applied(row, sent);
+                Attempt::Applied
+            }
+            row => self.on_condition_failed(row),
         }
     }
 
