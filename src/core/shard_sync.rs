@@ -104,6 +104,42 @@ pub fn initial_leases(
         .collect())
 }
 
+/// What an initial sync that did not come to its end left to do: the leases of `initial` that do not
+/// exist, if all that exist are of it. `None` when they are not, so that [`missing_leases`] has to say.
+///
+/// The walk of that function would begin at the oldest ancestors instead, and read what lies before the
+/// initial position beside, and after, what was begun.
+#[must_use]
+pub fn rest_of_initial_leases(initial: &[Lease], leases: &[Lease]) -> Option<Vec<Lease>> {
+    let known: HashSet<&LeaseKey> = initial.iter().map(|lease| &lease.key).collect();
+    if !leases.iter().all(|lease| known.contains(&lease.key)) {
+        return None;
+    }
+    let existing: HashSet<&LeaseKey> = leases.iter().map(|lease| &lease.key).collect();
+    let rest = initial
+        .iter()
+        .filter(|lease| !existing.contains(&lease.key));
+    Some(rest.cloned().collect())
+}
+
+/// The children whose leases have to be made for a finished shard: those without a lease, unless one of
+/// their own descendants has one, as then they were read already (`leases.md` E.1, repair rule).
+#[must_use]
+pub fn lost_children(
+    children: &[ChildShard],
+    shards: &[Shard],
+    leased: &HashSet<ShardId>,
+) -> Vec<ChildShard> {
+    let by_id: HashMap<&ShardId, &Shard> = shards.iter().map(|shard| (&shard.id, shard)).collect();
+    children
+        .iter()
+        .filter(|child| {
+            !leased.contains(&child.id) && !has_leased_descendant(&child.id, &by_id, leased)
+        })
+        .cloned()
+        .collect()
+}
+
 /// The leases that are missing from a table that has some.
 ///
 /// # Errors
@@ -154,8 +190,9 @@ pub fn missing_leases(
         }
     }
     let repairs = missing_children(&by_id, leases, &walk.leased, position);
+    // The walk does not know that their parents were read: it would begin at LATEST (I.25).
     for id in repairs {
-        walk.planned.entry(id).or_insert(TRIM_HORIZON);
+        walk.planned.insert(id, TRIM_HORIZON);
     }
     let planned = walk.planned;
     Ok(in_order(shards)

@@ -399,7 +399,8 @@ impl ShardConsumer {
                 let lease = self.lease.clone();
                 self.beside.spawn(async move {
                     let (clock, entropy) = (&*ports.fetcher.clock, &*ports.fetcher.entropy);
-                    create_child_leases(&*ports.store, clock, entropy, &lease, &children).await;
+                    let store = &*ports.store;
+                    create_child_leases(store, clock, entropy, &lease, &children, &children).await;
                     Done::ChildLeasesCreated
                 });
             }

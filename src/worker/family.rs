@@ -115,13 +115,14 @@ async fn is_awaited(
     Ok(shards.is_empty() || shards.iter().any(|shard| shard.id == *other))
 }
 
-/// Creates the leases of a finished shard's children, then notes them in its own lease; repeats until
-/// both are done.
+/// Creates the leases of those of a finished shard's children that need one, then notes all children in
+/// its own lease; repeats until both are done.
 pub async fn create_child_leases(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
     lease: &Lease,
+    new: &[ChildShard],
     children: &[ChildShard],
 ) {
     let shard = lease.shard_id();
@@ -130,7 +131,7 @@ pub async fn create_child_leases(
         return;
     }
     let mut pause = Duration::from_millis(100);
-    while let Err(error) = try_create(store, lease, children).await {
+    while let Err(error) = try_create(store, lease, new, children).await {
         warn!(%shard, "cannot create the leases of child shards, trying again: {error}");
         let jittered = pause.mul_f64(0.5 + 0.5 * entropy.unit());
         clock.sleep_until(clock.now() + jittered).await;
@@ -141,9 +142,10 @@ pub async fn create_child_leases(
 async fn try_create(
     store: &dyn LeaseStore,
     lease: &Lease,
+    new: &[ChildShard],
     children: &[ChildShard],
 ) -> Result<(), StoreError> {
-    for child in child_leases(children) {
+    for child in child_leases(new) {
         if store.create(&child).await? == Created::New {
             info!(shard = %lease.shard_id(), "created the lease of child shard {}", child.key);
         }

@@ -10,7 +10,9 @@ use tracing::{info, warn};
 use crate::core::ids::LeaseKey;
 use crate::core::lease::Lease;
 use crate::core::sequence::InitialPosition;
-use crate::core::shard_sync::{Inconsistent, initial_filter, initial_leases, missing_leases};
+use crate::core::shard_sync::{
+    Inconsistent, initial_filter, initial_leases, missing_leases, rest_of_initial_leases,
+};
 use crate::core::stream::ShardFilter;
 use crate::ports::{
     Clock, Created, Entropy, ForeignItem, LeaseStore, StoreError, Stream, StreamError,
@@ -203,6 +205,8 @@ pub async fn sync(
     let missing = if leases.is_empty() {
         let shards = stream.list_shards(initial_filter(position)).await?;
         initial_leases(&shards, position)?
+    } else if let Some(rest) = rest_of_initial(stream, leases, position).await? {
+        rest
     } else {
         let shards = stream.list_shards(ShardFilter::All).await?;
         missing_leases(&shards, leases, position, ignore_unexpected_children)?
@@ -218,6 +222,20 @@ pub async fn sync(
         }
     }
     Ok(created)
+}
+
+/// What an initial sync left to do. At LATEST it cannot be told what the shards were that it saw.
+async fn rest_of_initial(
+    stream: &dyn Stream,
+    leases: &[Lease],
+    position: InitialPosition,
+) -> Result<Option<Vec<Lease>>, SyncError> {
+    if position == InitialPosition::Latest {
+        return Ok(None);
+    }
+    let shards = stream.list_shards(initial_filter(position)).await?;
+    let initial = initial_leases(&shards, position)?;
+    Ok(rest_of_initial_leases(&initial, leases))
 }
 
 /// Looks up hash ranges that rows of KCL 1.x lack (`leases.md` E.3 step 2).

@@ -336,10 +336,14 @@ pub fn shard_end_comes_last(history: &History<'_>) -> Vec<Violation> {
         }
         let from_latest = life.start.position == Position::Latest && life.last.is_none();
         let horizon = history.horizon_ms(history.trace.events[index].at);
+        let from = match (&life.start.position, history.rules.initial_timestamp_ms) {
+            (Position::AtTimestamp, Some(from)) => from.max(horizon),
+            _ => horizon,
+        };
         let missing = shard
             .records
             .last()
-            .filter(|(place, at_ms)| !from_latest && *place > life.largest() && *at_ms >= horizon);
+            .filter(|(place, at_ms)| !from_latest && *place > life.largest() && *at_ms >= from);
         if let Some((place, _)) = missing {
             let text = format!("{place} was not delivered");
             wrong.push(history.violation("I.19", index, Some(key), text));
@@ -394,15 +398,37 @@ pub fn failed_batches_come_again(history: &History<'_>) -> Vec<Violation> {
         }
         lives.on(history, &event.what);
         match &event.what {
+            // Where LATEST is when somebody reads from there once more is a matter of I.18.
+            What::Told {
+                child,
+                told: Told::Initialize(start),
+            } if start.position == Position::Latest => {
+                if let Some(life) = lives.lives.get(child) {
+                    failed.remove(&life.shard);
+                }
+            }
             What::Told {
                 child,
                 told: Told::Records(records),
             } => {
-                if let Some(life) = lives.lives.get(child)
-                    && let Some(first) = failed.get(&life.shard)
-                    && records.first().is_some_and(|given| given <= first)
-                {
-                    failed.remove(&life.shard);
+                let Some(shard) = lives.lives.get(child).map(|life| life.shard.clone()) else {
+                    continue;
+                };
+                let Some((from, to)) = records.first().zip(records.last()) else {
+                    continue;
+                };
+                if failed.get(&shard).is_some_and(|first| from <= first) {
+                    failed.remove(&shard);
+                }
+                // What another worker's child was given meanwhile has come again already.
+                for (other, life) in &mut lives.lives {
+                    let again = life
+                        .batch
+                        .first()
+                        .is_some_and(|first| from <= first && first <= to);
+                    if other != child && life.shard == shard && again {
+                        life.batch.clear();
+                    }
                 }
             }
             What::Applied { .. } => {

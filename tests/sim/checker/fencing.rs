@@ -107,11 +107,10 @@ pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Vio
     wrong
 }
 
-/// What a process has seen of a lease.
-#[derive(Clone)]
+/// What a process has seen of a lease with one counter.
 struct Sight {
-    counter: Counter,
     owner: Option<WorkerId>,
+    /// When it saw this counter first.
     since: Time,
 }
 
@@ -119,7 +118,7 @@ struct Sight {
 /// the failover time, or as the steal that B.5 allows.
 pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
-    let mut sights: BTreeMap<(ProcessNumber, LeaseKey), Sight> = BTreeMap::new();
+    let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     let mut scans: BTreeMap<ProcessNumber, (Vec<(LeaseKey, Option<WorkerId>)>, usize)> =
         BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
@@ -127,15 +126,11 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
             continue;
         };
         let mut see = |lease: &Lease| {
-            let sight = sights.entry((process, lease.key.clone()));
-            let sight = sight.or_insert_with(|| Sight {
-                counter: lease.counter,
+            let seen = sights.entry((process, lease.key.clone())).or_default();
+            let sight = seen.entry(lease.counter).or_insert_with(|| Sight {
                 owner: None,
                 since: event.local,
             });
-            if sight.counter != lease.counter {
-                (sight.counter, sight.since) = (lease.counter, event.local);
-            }
             sight.owner = lease.actual_owner().cloned();
         };
         match &event.what {
@@ -144,9 +139,8 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let leases: Vec<&Lease> =
                         rows.iter().filter_map(|row| row.as_lease()).collect();
                     leases.iter().for_each(|lease| see(lease));
-                    let owners = leases
-                        .iter()
-                        .map(|l| (l.key.clone(), l.actual_owner().cloned()));
+                    let owners = leases.iter();
+                    let owners = owners.map(|l| (l.key.clone(), l.actual_owner().cloned()));
                     scans.insert(process, (owners.collect(), 0));
                 }
                 Answer::Row(Some(row)) => row.as_lease().into_iter().for_each(&mut see),
@@ -157,18 +151,22 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                 ..
             } => {
                 let key = &update.key;
-                let (me, as_dead) = match (&update.change, &update.condition) {
-                    (Change::Take { owner, .. }, _) => (owner, false),
+                let (me, counter, as_dead) = match (&update.change, &update.condition) {
+                    (Change::Take { owner, .. }, Condition::Counter(counter)) => {
+                        (owner, counter, false)
+                    }
                     // A leader gives away what it thinks is dead.
                     (
                         Change::Assign { owner, .. },
                         Condition::Owners {
-                            counter: Some(_), ..
+                            counter: Some(counter),
+                            ..
                         },
-                    ) => (owner, true),
+                    ) => (owner, counter, true),
                     _ => continue,
                 };
-                let Some(sight) = sights.get(&(process, key.clone())) else {
+                let seen = sights.get(&(process, key.clone()));
+                let Some(sight) = seen.and_then(|seen| seen.get(counter)) else {
                     let text = "taken without having been seen";
                     wrong.push(history.violation("I.3", index, Some(key), text));
                     continue;
@@ -176,15 +174,11 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                 let Some(owner) = &sight.owner else {
                     continue;
                 };
-                if owner == me && !as_dead {
-                    continue;
-                }
-                let known = match &update.condition {
-                    Condition::Counter(counter) => *counter == sight.counter,
-                    Condition::Owners { counter, .. } => *counter == Some(sight.counter),
-                    _ => false,
-                };
-                if known && event.local > sight.since + history.rules.failover {
+                let passed_on = as_dead && *owner == history.name(process);
+                if passed_on
+                    || (owner == me && !as_dead)
+                    || event.local > sight.since + history.rules.failover
+                {
                     continue;
                 }
                 let Some((owners, stolen)) = scans.get_mut(&process) else {

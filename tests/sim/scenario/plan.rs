@@ -172,7 +172,8 @@ impl Plan {
             clean_up: true,
             weather: Weather::calm(),
             calm_at: 0,
-            recovery: 120 * S,
+            // A hole is repaired when it was seen three times, two minutes apart.
+            recovery: 900 * S,
             incidents: Vec::new(),
             record_every: 500 * MS,
             aggregates: 0,
@@ -341,10 +342,5 @@ impl Plan {
             self.incidents.push((at, incident));
         }
         self.incidents.sort_by_key(|(at, _)| *at);
-        let deletes = |(_, incident): &(Time, Incident)| matches!(incident, Incident::DeleteRow(_));
-        if self.incidents.iter().any(deletes) || self.history {
-            // A hole is repaired when it was seen three times, two minutes apart.
-            self.recovery = 900 * S;
-        }
     }
 }
