@@ -266,9 +266,9 @@ struct Keeper {
     hand_off_ends: Option<Moment>,
     /// Who gets the lease at its release.
     heir: Arc<OnceLock<WorkerId>>,
-    /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
-    /// same condition, at most one of them will be carried out.
-    in_doubt: Vec<LeaseUpdate>,
+    /// Writes on the present counter whose answers never came, and when each was sent first. Each may
+    /// still arrive; as all have the same condition, at most one of them will be carried out.
+    in_doubt: Vec<(LeaseUpdate, Moment)>,
     /// Whether the last attempt failed, so that each change is logged once.
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
@@ -574,7 +574,7 @@ impl Keeper {
         let arrived_late = self
             .in_doubt
             .iter()
-            .any(|earlier| earlier.is_proven_by(&self.lease, &row));
+            .any(|(earlier, _)| earlier.is_proven_by(&self.lease, &row));
         if arrived_late {
             // Not what was asked for now, but the lease is ours and its counter is known again.
             self.lease = row;
@@ -602,11 +602,11 @@ impl Keeper {
         let row = match within(&*self.ports.clock, self.call_limit(), read).await {
             Ok(Ok(row)) => row,
             Ok(Err(error)) => {
-                self.doubt(update);
+                self.doubt(update, sent);
                 return Attempt::Failed(error);
             }
             Err(_elapsed) => {
-                self.doubt(update);
+                self.doubt(update, sent);
                 return Attempt::Failed(StoreError::Unavailable(why));
             }
         };
@@ -616,10 +616,16 @@ impl Keeper {
                     && row.actual_owner() == self.lease.actual_owner() =>
             {
                 // Not written, or not yet: it may still arrive, so it stays in doubt.
-                self.doubt(update);
+                self.doubt(update, sent);
                 Attempt::Failed(StoreError::Unavailable(why))
             }
             Some(row) if update.is_proven_by(&self.lease, &row) => {
+                // It may be an earlier one that says the same: the lease is fresh from then only (I.2).
+                let earlier = self
+                    .in_doubt
+                    .iter()
+                    .filter(|(earlier, _)| *earlier == update);
+                let sent = earlier.map(|(_, sent)| *sent).fold(sent, Moment::min);
                 self.applied(row, sent);
                 Attempt::Applied
             }
@@ -627,10 +633,10 @@ impl Keeper {
         }
     }
 
-    fn doubt(&mut self, update: LeaseUpdate) {
+    fn doubt(&mut self, update: LeaseUpdate, sent: Moment) {
         // An outage repeats the same renewal many times.
-        if !self.in_doubt.contains(&update) {
-            self.in_doubt.push(update);
+        if self.in_doubt.iter().all(|(earlier, _)| *earlier != update) {
+            self.in_doubt.push((update, sent));
         }
     }
 }

@@ -204,7 +204,7 @@ pub async fn sync(
 ) -> Result<usize, SyncError> {
     let missing = if leases.is_empty() {
         let shards = stream.list_shards(initial_filter(position)).await?;
-        initial_leases(&shards, position)?
+        without_children(store, initial_leases(&shards, position)?, position).await?
     } else if let Some(rest) = rest_of_initial(stream, leases, position).await? {
         rest
     } else {
@@ -222,6 +222,29 @@ pub async fn sync(
         }
     }
     Ok(created)
+}
+
+/// At LATEST a shard may have been split since another sync, or an earlier try whose answer was lost,
+/// made its lease: then its children come at its end, from their beginning (I.25).
+async fn without_children(
+    store: &dyn LeaseStore,
+    leases: Vec<Lease>,
+    position: InitialPosition,
+) -> Result<Vec<Lease>, SyncError> {
+    if position != InitialPosition::Latest {
+        return Ok(leases);
+    }
+    let mut kept = Vec::with_capacity(leases.len());
+    for lease in leases {
+        let mut tracked = false;
+        for parent in &lease.parents {
+            tracked |= store.get(&LeaseKey::of_shard(parent)).await?.is_some();
+        }
+        if !tracked {
+            kept.push(lease);
+        }
+    }
+    Ok(kept)
 }
 
 /// What an initial sync left to do. At LATEST it cannot be told what the shards were that it saw.

@@ -90,6 +90,7 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut rows = Rows::default();
     let mut running: BTreeMap<ProcessNumber, BTreeSet<u32>> = BTreeMap::new();
+    let mut asked_in_calm: BTreeSet<ProcessNumber> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let Some(write) = history.write(index) {
             rows.after(&write);
@@ -98,6 +99,9 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
             What::ChildStarted { child, .. } => {
                 let process = event.by.unwrap_or(u32::MAX);
                 running.entry(process).or_default().insert(*child);
+            }
+            What::StopAsked { process } if history.calm.is_some_and(|calm| calm < index) => {
+                asked_in_calm.insert(*process);
             }
             What::ChildGone { child, .. } => {
                 let process = event.by.unwrap_or(u32::MAX);
@@ -115,7 +119,7 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
                     .map(|lease| &lease.key)
                     .collect();
                 // In bad weather a release may fail, and a write of long ago may arrive.
-                let calm = history.calm.is_some_and(|calm| calm < index);
+                let calm = asked_in_calm.contains(&process);
                 if !kept.is_empty() && calm {
                     let text = format!("{me} stopped in order and still owns {kept:?}");
                     wrong.push(history.violation("G.6", index, None, text));

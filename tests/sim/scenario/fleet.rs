@@ -34,7 +34,7 @@ use crate::world::{Fate, Kind, Process, S, SimClock, Time, World};
 #[derive(Default)]
 struct Place {
     process: Option<Arc<Process>>,
-    stop: Option<watch::Sender<StopRequest>>,
+    stop: Option<Arc<watch::Sender<StopRequest>>>,
     /// Whether somebody asked it to stop, and when it starts again.
     asked: Option<Time>,
     /// Processes that ran here before.
@@ -97,7 +97,7 @@ impl Fleet {
         let (stop, stop_view) = watch::channel(StopRequest::Run);
         self.with(index, |place| {
             place.process = Some(Arc::clone(&process));
-            place.stop = Some(stop);
+            place.stop = Some(Arc::new(stop));
             place.asked = None;
             place.before += 1;
         });
@@ -138,15 +138,16 @@ impl Fleet {
 
     /// Asks a worker to stop; it starts again after `again`.
     pub fn stop(&self, index: usize, request: StopRequest, again: Time) {
-        let asked = self.with(index, |place| {
+        let stop = self.with(index, |place| {
             place.asked = Some(again);
-            place.stop.as_ref().map(|stop| {
-                stop.send_modify(|stop| *stop = (*stop).max(request));
-            })
+            place.stop.clone()
         });
-        if let (Some(()), Some(process)) = (asked, self.process(index)) {
-            self.world.note(What::StopAsked {
-                process: process.number,
+        if let (Some(stop), Some(process)) = (stop, self.process(index)) {
+            let number = process.number;
+            // A frozen one hears it when it goes on.
+            self.world.after_for(&process, 0, move |world| {
+                world.note(What::StopAsked { process: number });
+                stop.send_modify(|stop| *stop = (*stop).max(request));
             });
         }
     }
