@@ -200,8 +200,10 @@ impl Polling {
                 return Turn::GoOn;
             }
         };
+        let asked_at = self.ports.clock.wall_millis();
         match self.ports.stream.iterator(&self.shard, &start).await {
             Ok(Some(iterator)) => {
+                self.position.opened(asked_at);
                 self.iterator = Some(iterator);
                 Turn::GoOn
             }

@@ -88,6 +88,17 @@ impl ReadPosition {
         }
     }
 
+    /// Records that an iterator or a subscription from [`Self::iterator_start`] was given out;
+    /// `asked_at` is the service's wall clock when it was asked for, milliseconds. Until something is
+    /// read, "LATEST" is then.
+    pub fn opened(&mut self, asked_at: i64) {
+        if self.start == Position::Latest && self.last_read.is_none() && self.anchor.get().is_none()
+        {
+            self.anchor
+                .set(IteratorStart::AtTimestamp(asked_at - SLACK_MILLIS));
+        }
+    }
+
     /// Records a page that was read; `served_at` is the wall clock at that time, milliseconds.
     pub fn read(
         &mut self,
