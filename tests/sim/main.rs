@@ -38,3 +38,22 @@ fn the_same_seed_gives_the_same_trace() {
         assert!(one == two, "seed {seed} gives different traces");
     }
 }
+
+#[test]
+#[ignore = "for looking at the cost of seeds"]
+fn costs() {
+    let mut costs: Vec<(u128, u64, usize, u64)> = (0..300)
+        .map(|seed| {
+            let started = std::time::Instant::now();
+            let trace = run(&Plan::swarm(seed));
+            let end = trace.events.last().map_or(0, |event| event.at) / world::S;
+            (started.elapsed().as_micros(), seed, trace.events.len(), end)
+        })
+        .collect();
+    costs.sort();
+    let all: u128 = costs.iter().map(|cost| cost.0).sum();
+    println!("all {all} us");
+    for cost in costs.iter().rev().take(15) {
+        println!("{cost:?}");
+    }
+}

@@ -248,7 +248,8 @@ impl Plan {
                 1 => Some(rng.below(S)),
                 _ => Some(rng.between(S, 3 * f)),
             };
-            if skewed {
+            // Where LATEST was is told by the wall clock until a record was read.
+            if skewed && self.position != InitialPosition::Latest {
                 worker.wall_skew_ms = rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]);
             }
             if rng.chance(250) {
