@@ -13,10 +13,15 @@ use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use crate::core::migration::client_version::ClientVersion;
+use crate::core::migration::single_table::TableStatus;
+use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
+
+pub use crate::core::migration::single_table::Place;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -134,6 +139,8 @@ pub struct TableScan {
     pub foreign: Vec<ForeignItem>,
     /// The leader's row, if it is here.
     pub leader: Option<LockItem>,
+    /// `Migration3.0`, if it is here.
+    pub client_version: Option<MigrationItem<ClientVersion>>,
     /// Those of them that are workers' metrics.
     pub metrics: Vec<WorkerMetricStats>,
     /// Rows to report; they never stop the handling of others.
@@ -196,42 +203,64 @@ pub trait LeaseStore: Send + Sync {
 
 // -------------------------------------------------------------------------------- items beside the leases
 
-/// Where an item of the 3.x coordination lives (`leases.md` A.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MetadataPlace {
-    /// In the lease table, as since KCL 3.5.
-    LeaseTable,
-    /// In a table of its own, as in KCL 3.0 to 3.4.
-    LegacyTable,
-}
-
 /// The items by which a fleet coordinates itself.
 #[async_trait]
 pub trait CoordinatorStore: Send + Sync {
     /// The leader's row, strongly consistent.
-    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError>;
+    async fn leader(&self, place: Place) -> Result<Option<LockItem>, StoreError>;
 
     /// Carries out one conditional write on the leader's row, tried exactly once. An error means that
     /// nothing was written.
     async fn write_leader(
         &self,
-        place: MetadataPlace,
+        place: Place,
         write: &LockWrite,
     ) -> Result<LockOutcome, StoreError>;
+
+    /// `Migration3.0`, strongly consistent; none also when the table is not there.
+    async fn client_version(
+        &self,
+        place: Place,
+    ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError>;
+
+    /// Writes it; `false` when its condition did not hold. After an error it has to be read again.
+    async fn write_client_version(
+        &self,
+        place: Place,
+        write: &ItemWrite<ClientVersion>,
+    ) -> Result<bool, StoreError>;
+
+    /// `TableMigration3.5`, from the legacy table, which alone counts (`leases.md` D.3).
+    async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError>;
+
+    /// Writes it into the legacy table; as [`CoordinatorStore::write_client_version`].
+    async fn write_table_status(&self, write: &ItemWrite<TableStatus>) -> Result<bool, StoreError>;
+
+    /// Deletes it from the legacy table if it still says this.
+    async fn delete_table_status(&self, relies_on: TableStatus) -> Result<bool, StoreError>;
+
+    /// The keys of the coordinator items in the legacy table that belong into the lease table.
+    async fn legacy_items(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Moves such items, at most as many as go into one transaction, while `me` is the leader.
+    async fn move_legacy_items(&self, me: &WorkerId, keys: &[String]) -> Result<bool, StoreError>;
+
+    /// Writes the end of the table migration into both tables at once, while `me` is the leader.
+    async fn complete_table_migration(
+        &self,
+        me: &WorkerId,
+        write: &ItemWrite<TableStatus>,
+    ) -> Result<bool, StoreError>;
 }
 
 /// The metrics items of the workers. Those in the lease table are read with its scan.
 #[async_trait]
 pub trait WorkerMetricsStore: Send + Sync {
     /// Writes the item; attributes that other versions keep in it stay.
-    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError>;
+    async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError>;
 
     /// Deletes the item if it was not written since `stats` was; `false` when it was.
-    async fn delete(
-        &self,
-        place: MetadataPlace,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError>;
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError>;
 
     /// The items of the separate table; none when it does not exist.
     async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError>;

@@ -5,10 +5,11 @@ mod settings;
 mod wiring;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::app::wiring::{Children, Wiring};
 use crate::child;
@@ -22,11 +23,18 @@ use crate::os::signals::{Received, Signals, StopSignal};
 use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
-use crate::worker::coordinator::{Conduct, Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
-use crate::worker::startup::{Patience, check_stream, open_table};
+use crate::worker::coordinator::{
+    Coordinator, CoordinatorPorts, Grace, HeldStatus, StopRequest, WorkerEnd,
+};
+use crate::worker::counting::Calls;
+use crate::worker::joining::join;
+use crate::worker::startup::{Patience, check_stream};
 
 /// The same signal again within this time is the first one, delivered twice.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
+
+/// How often the number of calls is logged at the level DEBUG.
+const CALLS_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs the daemon to its end; gives the exit code (`decisions.md`): 0 after a graceful stop, 1 when
 /// it cannot start or go on, 128 + signal when a stop had to be cut short.
@@ -104,7 +112,11 @@ async fn work(
     let (stop, stop_view) = watch::channel(StopRequest::Run);
     let mut worker = TaskGroup::new();
     let mut helpers = TaskGroup::new();
-    let Wiring { ports, _renewals } = tokio::select! {
+    let Wiring {
+        ports,
+        calls,
+        _renewals,
+    } = tokio::select! {
         wiring = wiring::wire(config, environment, me, &children, &mut helpers) => wiring?,
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
     };
@@ -119,37 +131,47 @@ async fn work(
             &*ports.consumer.fetcher.stream,
             Patience::new(clock, entropy, pause),
         );
-        let conduct = conduct(config);
-        let table = open_table(
-            &*ports.consumer.store,
-            conduct.creates_index,
+        let join_settings = settings::joining(config);
+        let table = join(
+            &ports,
+            me,
+            &join_settings,
             Patience::new(clock, entropy, pause),
         );
-        tokio::try_join!(stream, table).map_err(|error| error.to_string())
+        tokio::try_join!(stream, table)
+            .map(|((), standing)| standing)
+            .map_err(|error| error.to_string())
     };
-    tokio::select! {
-        ready = ready => ready.map(drop)?,
+    let standing = tokio::select! {
+        ready = ready => ready?,
         signal = next_stop(&mut signals) => return Ok(stopped_early(signal)),
-    }
+    };
     let (coordinator, held) = Coordinator::new(
         me.clone(),
         ports.clone(),
         settings::leases(config),
         settings::consumers(config),
-        conduct(config),
+        standing,
         lock.had_predecessor(),
         Grace::of(config.child.grace()),
         stop_view,
     );
     worker.spawn(coordinator.run());
-    supervise(&mut worker, &mut signals, clock, &stop, &held).await
+    tell_calls(&mut helpers, &ports, Arc::clone(&calls));
+    let end = supervise(&mut worker, &mut signals, clock, &stop, &held, &calls).await;
+    debug!("calls to DynamoDB since the start: {calls}");
+    end
 }
 
-fn conduct(config: &DaemonConfig) -> Conduct {
-    match config.coordinator.client_version {
-        crate::config::ClientVersionConfig::V3x => Conduct::V3,
-        _ => Conduct::V2,
-    }
+/// What the coordination costs, every minute, for whoever looks at it.
+fn tell_calls(helpers: &mut TaskGroup<()>, ports: &CoordinatorPorts, calls: Arc<Calls>) {
+    let clock = Arc::clone(&ports.keeper.clock);
+    helpers.spawn(async move {
+        loop {
+            clock.sleep_until(clock.now() + CALLS_EVERY).await;
+            debug!("calls to DynamoDB since the start: {calls}");
+        }
+    });
 }
 
 async fn next_stop(signals: &mut Signals) -> StopSignal {
@@ -176,6 +198,7 @@ async fn supervise(
     clock: &dyn Clock,
     stop: &watch::Sender<StopRequest>,
     held: &watch::Receiver<Vec<HeldStatus>>,
+    calls: &Calls,
 ) -> Result<ExitCode, String> {
     let mut first: Option<StopSignal> = None;
     let mut first_at = clock.now();
@@ -191,7 +214,10 @@ async fn supervise(
                 return Ok(exit_code(&end, first, second));
             }
             received = signals.next() => match received {
-                Received::DumpState => print_state(&held.borrow()),
+                Received::DumpState => {
+                    print_state(&held.borrow());
+                    info!("calls to DynamoDB since the start: {calls}");
+                }
                 Received::Stop(signal) if first.is_none() => {
                     info!("Process terminated, will initiate shutdown. ({}; a second signal stops at once)", signal.name());
                     first = Some(signal);

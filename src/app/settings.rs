@@ -5,15 +5,18 @@ use std::time::Duration;
 use multilang_protocol::{Dialect, DialectSetting};
 
 use crate::config::{
-    ChildFailurePolicy, DaemonConfig, KplRangeFilter, LeaseAssignmentStrategy, MultilangProtocol,
+    ChildFailurePolicy, ClientVersionConfig, DaemonConfig, KplRangeFilter, LeaseAssignmentStrategy,
+    MultilangProtocol,
 };
 use crate::core::aggregate::RangeFilter;
 use crate::core::assignment::problem::{self, Strategy};
 use crate::core::assignment::taker::Limits;
 use crate::core::consumer::FailurePolicy;
+use crate::core::migration::client_version::Configured;
 use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
 use crate::worker::consumer::ConsumerSettings;
 use crate::worker::coordinator::LeaseSettings;
+use crate::worker::joining::{JoinSettings, Wanted};
 use crate::worker::reporter::ReportSettings;
 
 /// Leases.
@@ -41,6 +44,24 @@ pub fn leases(config: &DaemonConfig) -> LeaseSettings {
             keep: config.utilisation.persisted_values as usize,
             measure: !config.utilisation.disabled,
         },
+    }
+}
+
+/// Versions and migrations.
+pub fn joining(config: &DaemonConfig) -> JoinSettings {
+    let coordinator = &config.coordinator;
+    JoinSettings {
+        wanted: match coordinator.client_version {
+            ClientVersionConfig::Auto => Wanted::Auto,
+            ClientVersionConfig::CompatibleWith2xPhase1 => Wanted::Explicit(Configured::Phase1),
+            ClientVersionConfig::CompatibleWith2x => Wanted::Explicit(Configured::CompatibleWith2x),
+            ClientVersionConfig::V3x => Wanted::Explicit(Configured::V3x),
+        },
+        force: coordinator.force_client_version,
+        migrate: coordinator.migrate_to_lease_table,
+        bake: coordinator.migration_bake_time,
+        failover: leases(config).failover,
+        report_interval: config.utilisation.report_interval,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::http::{HttpSettings, pooled_client};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
 use crate::aws::metadata::{Metadata, MetadataTables};
+use crate::aws::platform::{self, Platform, PlatformSettings};
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::{DaemonConfig, ServiceEndpoint};
@@ -23,9 +24,10 @@ use crate::os::entropy::SystemEntropy;
 use crate::os::environment::Environment;
 use crate::os::process::Launcher;
 use crate::os::tasks::{RuntimeThread, TaskGroup};
-use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::ports::{Clock, CoordinatorStore, Entropy, LeaseStore, Stream, WorkerMetricsStore};
 use crate::worker::consumer::ConsumerPorts;
 use crate::worker::coordinator::CoordinatorPorts;
+use crate::worker::counting::{Calls, Counted};
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
 use crate::worker::reporter::ReportPorts;
@@ -41,6 +43,8 @@ const CREDENTIALS: Duration = Duration::from_secs(10);
 pub struct Wiring {
     /// The ports.
     pub ports: CoordinatorPorts,
+    /// How often DynamoDB was called.
+    pub calls: Arc<Calls>,
     /// The renewal thread, which ends with this.
     pub _renewals: RuntimeThread,
 }
@@ -51,19 +55,6 @@ pub struct Children {
     pub launcher: Launcher,
     /// Their working directory.
     pub cwd: PathBuf,
-}
-
-struct NoProbe;
-
-#[async_trait::async_trait]
-impl crate::ports::LoadProbe for NoProbe {
-    async fn detect(&self) -> crate::ports::LoadSource {
-        crate::ports::LoadSource::Nothing
-    }
-
-    async fn sample(&self) -> Option<f64> {
-        None
-    }
 }
 
 /// Where the services are.
@@ -106,6 +97,13 @@ pub async fn wire(
     let coordination = own.metadata(config, failover / 3).await?;
     let metrics = main.metadata(config, COORDINATOR_CALL).await?;
 
+    let calls: Arc<Calls> = Arc::default();
+    let counted =
+        |store| -> Arc<dyn LeaseStore> { Arc::new(Counted::new(store, Arc::clone(&calls))) };
+    let (store, renewal_store) = (counted(store), counted(renewal_store));
+    let coordination: Arc<dyn CoordinatorStore> = Arc::new(coordination);
+    let metrics: Arc<dyn WorkerMetricsStore> = Arc::new(metrics);
+
     let identity = Identity {
         stream: config.identity.stream.name.clone(),
         application: config.identity.application_name.clone(),
@@ -129,16 +127,17 @@ pub async fn wire(
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: renewals.spawner(),
+                style: Arc::default(),
             },
             coordination: LeadershipPorts {
-                store: Arc::new(coordination),
+                store: Arc::new(Counted::new(coordination, Arc::clone(&calls))),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: renewals.spawner(),
             },
             report: ReportPorts {
-                store: Arc::new(metrics),
-                probe: Arc::new(NoProbe),
+                store: Arc::new(Counted::new(metrics, Arc::clone(&calls))),
+                probe: Arc::new(probe(environment, &clock)?),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
             },
@@ -153,8 +152,25 @@ pub async fn wire(
                 },
             },
         },
+        calls,
         _renewals: renewals,
     })
+}
+
+/// Measures how busy the host or container is.
+fn probe(environment: &Environment, clock: &Arc<dyn Clock>) -> Result<Platform, String> {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    // Link-local addresses: no proxy, no certificates; a connection of its own.
+    let http = pooled_client(&HttpSettings::from_environment(CONNECT, |_| None))
+        .map_err(|error| error.to_string())?;
+    let disabled = variable("AWS_EC2_METADATA_DISABLED");
+    let settings = PlatformSettings {
+        ecs_v4: variable("ECS_CONTAINER_METADATA_URI_V4"),
+        ecs_v3: variable("ECS_CONTAINER_METADATA_URI").is_some(),
+        ask_instance: !disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        root: platform::root(),
+    };
+    Ok(Platform::new(settings, http, Arc::clone(clock)))
 }
 
 #[cfg(not(feature = "local"))]
@@ -320,6 +336,7 @@ impl Connections {
             name: config.identity.lease_table.clone(),
             legacy_coordinator: config.coordinator_state_table.name.clone(),
             deletion_protection: config.leases.deletion_protection,
+            scan_segments: config.leases.scan_segments,
             point_in_time_recovery: config.leases.point_in_time_recovery,
         };
         Ok(Arc::new(DynamoDbLeaseStore::new(

@@ -1,5 +1,5 @@
-//! The leader's row: [`CoordinatorStore`] over DynamoDB (`leases.md` A.5, C.1), kept to the letter as
-//! Java's lock client keeps it.
+//! Coordinator items: [`CoordinatorStore`] over DynamoDB (`leases.md` A.5). Here also the leader's row
+//! (C.1), to the letter as Java's lock client keeps it; `migration.rs` has the others.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,10 @@ use crate::core::ids::WorkerId;
 use crate::core::leader_lock::{
     self, LockChange, LockCondition, LockItem, LockOutcome, LockWrite, RecordVersion,
 };
-use crate::ports::{CoordinatorStore, MetadataPlace, StoreError};
+use crate::core::migration::client_version::ClientVersion;
+use crate::core::migration::single_table::{BATCH, ITEM_LIVES_IN, TableStatus, movable};
+use crate::core::migration::{ItemWrite, MigrationItem};
+use crate::ports::{CoordinatorStore, Place, StoreError};
 
 /// `entityType` of the leader's row.
 pub const LEADER: &str = "LEADER";
@@ -29,9 +32,9 @@ const RELEASED: &str = "isReleased";
 /// What `isReleased` says when it is.
 const IS_RELEASED: &str = "1";
 
-const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+pub(super) const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
-fn text(value: &str) -> AttributeValue {
+pub(super) fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
@@ -41,10 +44,10 @@ fn duration(duration: Duration) -> AttributeValue {
 }
 
 /// The name of the key attribute of coordinator items.
-pub(super) const fn key_name(place: MetadataPlace) -> &'static str {
+pub(super) const fn key_name(place: Place) -> &'static str {
     match place {
-        MetadataPlace::LeaseTable => "leaseKey",
-        MetadataPlace::LegacyTable => "key",
+        Place::LeaseTable => "leaseKey",
+        Place::Legacy => "key",
     }
 }
 
@@ -72,24 +75,23 @@ pub fn read_leader(item: &Item) -> Result<LockItem, String> {
     })
 }
 
+/// The key attribute in expressions: `key` is a reserved word.
+pub(super) const KEY: &str = "#key";
+
 /// Condition and values of a write.
-fn condition(
-    place: MetadataPlace,
-    condition: &LockCondition,
-) -> (String, HashMap<String, AttributeValue>) {
-    let key = key_name(place);
+fn condition(condition: &LockCondition) -> (String, HashMap<String, AttributeValue>) {
     match condition {
-        LockCondition::Absent => (format!("attribute_not_exists({key})"), HashMap::new()),
+        LockCondition::Absent => (format!("attribute_not_exists({KEY})"), HashMap::new()),
         LockCondition::Released => (
-            format!("attribute_exists({key}) AND {RELEASED} = :released"),
+            format!("attribute_exists({KEY}) AND {RELEASED} = :released"),
             HashMap::from([(":released".to_owned(), text(IS_RELEASED))]),
         ),
         LockCondition::Version(version) => (
-            format!("attribute_exists({key}) AND {VERSION} = :seen"),
+            format!("attribute_exists({KEY}) AND {VERSION} = :seen"),
             HashMap::from([(":seen".to_owned(), text(version.as_str()))]),
         ),
         LockCondition::Mine(version, me) => (
-            format!("attribute_exists({key}) AND {VERSION} = :seen AND {OWNER} = :me"),
+            format!("attribute_exists({KEY}) AND {VERSION} = :seen AND {OWNER} = :me"),
             HashMap::from([
                 (":seen".to_owned(), text(version.as_str())),
                 (":me".to_owned(), text(me.as_str())),
@@ -98,7 +100,7 @@ fn condition(
     }
 }
 
-fn leader_item(place: MetadataPlace, lock: &LockItem) -> Item {
+fn leader_item(place: Place, lock: &LockItem) -> Item {
     let mut item = Item::from([
         (key_name(place).to_owned(), text(leader_lock::KEY)),
         ("entityType".to_owned(), text(LEADER)),
@@ -113,21 +115,21 @@ fn leader_item(place: MetadataPlace, lock: &LockItem) -> Item {
 }
 
 impl Metadata {
-    pub(super) fn coordinator_table(&self, place: MetadataPlace) -> &str {
+    pub(super) fn coordinator_table(&self, place: Place) -> &str {
         match place {
-            MetadataPlace::LeaseTable => &self.tables.lease,
-            MetadataPlace::LegacyTable => &self.tables.legacy_coordinator,
+            Place::LeaseTable => &self.tables.lease,
+            Place::Legacy => &self.tables.legacy_coordinator,
         }
     }
 
-    pub(super) fn coordinator_key(place: MetadataPlace, key: &str) -> Item {
+    pub(super) fn coordinator_key(place: Place, key: &str) -> Item {
         Item::from([(key_name(place).to_owned(), text(key))])
     }
 
     /// Reads an item, strongly consistent.
     pub(super) async fn coordinator_item(
         &self,
-        place: MetadataPlace,
+        place: Place,
         key: &str,
     ) -> Result<Option<Item>, StoreError> {
         let table = self.coordinator_table(place);
@@ -150,7 +152,7 @@ impl Metadata {
 
 #[async_trait]
 impl CoordinatorStore for Metadata {
-    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError> {
+    async fn leader(&self, place: Place) -> Result<Option<LockItem>, StoreError> {
         let Some(item) = self.coordinator_item(place, leader_lock::KEY).await? else {
             return Ok(None);
         };
@@ -165,11 +167,11 @@ impl CoordinatorStore for Metadata {
 
     async fn write_leader(
         &self,
-        place: MetadataPlace,
+        place: Place,
         write: &LockWrite,
     ) -> Result<LockOutcome, StoreError> {
         let table = self.coordinator_table(place);
-        let (condition, mut values) = condition(place, &write.condition);
+        let (condition, mut values) = condition(&write.condition);
         let key = Some(Self::coordinator_key(place, leader_lock::KEY));
         let (operation, cause) = match &write.change {
             LockChange::Put(lock) => {
@@ -179,6 +181,7 @@ impl CoordinatorStore for Metadata {
                     .table_name(table)
                     .set_item(Some(leader_item(place, lock)))
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values((!values.is_empty()).then_some(values))
                     .send()
                     .await;
@@ -197,6 +200,7 @@ impl CoordinatorStore for Metadata {
                     .set_key(key)
                     .update_expression(format!("SET {DURATION} = :duration, {VERSION} = :next"))
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values(Some(values))
                     .send()
                     .await;
@@ -209,6 +213,7 @@ impl CoordinatorStore for Metadata {
                     .table_name(table)
                     .set_key(key)
                     .condition_expression(condition)
+                    .expression_attribute_names(KEY, key_name(place))
                     .set_expression_attribute_values((!values.is_empty()).then_some(values))
                     .send()
                     .await;
@@ -225,6 +230,66 @@ impl CoordinatorStore for Metadata {
             }
         }
     }
+
+    async fn client_version(
+        &self,
+        place: Place,
+    ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
+        self.read_migration(place).await
+    }
+
+    async fn write_client_version(
+        &self,
+        place: Place,
+        write: &ItemWrite<ClientVersion>,
+    ) -> Result<bool, StoreError> {
+        self.write_migration(place, write).await
+    }
+
+    async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
+        self.read_migration(ITEM_LIVES_IN).await
+    }
+
+    async fn write_table_status(&self, write: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
+        self.write_migration(ITEM_LIVES_IN, write).await
+    }
+
+    async fn delete_table_status(&self, relies_on: TableStatus) -> Result<bool, StoreError> {
+        self.delete_migration(ITEM_LIVES_IN, relies_on).await
+    }
+
+    async fn legacy_items(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self
+            .legacy_rows()
+            .await?
+            .iter()
+            .map(legacy_key)
+            .filter(|key| movable(key))
+            .collect())
+    }
+
+    async fn move_legacy_items(&self, me: &WorkerId, keys: &[String]) -> Result<bool, StoreError> {
+        let mut rows = self.legacy_rows().await?;
+        rows.retain(|row| keys.contains(&legacy_key(row)));
+        rows.truncate(BATCH);
+        self.move_rows(me, &rows).await
+    }
+
+    async fn complete_table_migration(
+        &self,
+        me: &WorkerId,
+        write: &ItemWrite<TableStatus>,
+    ) -> Result<bool, StoreError> {
+        self.write_in_both(me, write).await
+    }
+}
+
+/// The key of a row of the legacy coordinator table.
+fn legacy_key(row: &Item) -> String {
+    row.get(key_name(Place::Legacy))
+        .and_then(|value| value.as_s().ok())
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Why a call failed, if it did.

@@ -38,8 +38,8 @@ fn put(condition: LockCondition, item: LockItem) -> LockWrite {
 #[tokio::test]
 async fn the_row_is_what_javas_lock_client_writes() {
     let places = [
-        (MetadataPlace::LeaseTable, "app", "leaseKey"),
-        (MetadataPlace::LegacyTable, "app-CoordinatorState", "key"),
+        (Place::LeaseTable, "app", "leaseKey"),
+        (Place::Legacy, "app-CoordinatorState", "key"),
     ];
     for (place, table, key) in places {
         let service = FakeService::script(vec![Reply::ok(json!({}))]);
@@ -58,7 +58,8 @@ async fn the_row_is_what_javas_lock_client_writes() {
                     "leaseDuration": {"S": "7500"},
                     "recordVersionNumber": {"S": "v1"},
                 },
-                "ConditionExpression": format!("attribute_not_exists({key})"),
+                "ConditionExpression": "attribute_not_exists(#key)",
+                "ExpressionAttributeNames": {"#key": key},
             })
         );
     }
@@ -89,17 +90,13 @@ async fn outcomes_are_never_guessed() {
     for (reply, wanted) in cases {
         let service = FakeService::script(vec![reply.clone()]);
         let store = store(&service).await;
-        let outcome = store
-            .write_leader(MetadataPlace::LeaseTable, &heartbeat)
-            .await;
+        let outcome = store.write_leader(Place::LeaseTable, &heartbeat).await;
         assert_eq!(outcome, wanted, "{reply:?}");
         assert_eq!(service.operations(), ["UpdateItem"], "tried once");
     }
     let service = FakeService::script(vec![Reply::error(400, "ThrottlingException", "slow")]);
     let store = store(&service).await;
-    let outcome = store
-        .write_leader(MetadataPlace::LeaseTable, &heartbeat)
-        .await;
+    let outcome = store.write_leader(Place::LeaseTable, &heartbeat).await;
     assert!(
         matches!(outcome, Err(StoreError::Throttled(_))),
         "{outcome:?}"
@@ -108,7 +105,7 @@ async fn outcomes_are_never_guessed() {
 
 #[test]
 fn rows_that_are_no_lock_say_why() {
-    let mut item = leader_item(MetadataPlace::LeaseTable, &lock("a", "v"));
+    let mut item = leader_item(Place::LeaseTable, &lock("a", "v"));
     assert_eq!(read_leader(&item), Ok(lock("a", "v")));
     item.insert(RELEASED.to_owned(), text("1"));
     assert!(read_leader(&item).unwrap().released);
@@ -137,12 +134,13 @@ async fn in_dynoxide() {
             name: "app".to_owned(),
             legacy_coordinator: "app-CoordinatorState".to_owned(),
             deletion_protection: false,
+            scan_segments: None,
             point_in_time_recovery: false,
         },
         Arc::new(QuickClock::default()),
     );
     leases.ensure_table(true).await.unwrap();
-    let place = MetadataPlace::LeaseTable;
+    let place = Place::LeaseTable;
     let version = |text: &str| RecordVersion::new(text);
     let mine = |v: &str| LockCondition::Mine(version(v), WorkerId::new("a"));
     let beat = |condition, v: &str| LockWrite {

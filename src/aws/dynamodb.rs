@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -18,11 +19,14 @@ use crate::aws::coordinator;
 use crate::aws::errors::{self, Cause};
 use crate::aws::expression;
 use crate::aws::item::{self, Item, Row, attribute};
+use crate::aws::migration;
 use crate::aws::table::{LeaseTable, dynamodb};
 use crate::aws::worker_metrics;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock;
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use crate::core::migration::client_version::ClientVersion;
+use crate::os::tasks::TaskGroup;
 use crate::ports::{
     Clock, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan, UnreadableRow,
     Written,
@@ -34,19 +38,28 @@ pub use crate::aws::table::TableSettings;
 #[derive(Clone)]
 pub struct DynamoDbLeaseStore {
     table: LeaseTable,
+    /// Bytes in the table when it was last scanned.
+    last_size: Arc<AtomicUsize>,
 }
+
+/// How much of the table one part of a parallel scan is to have, bytes. Small tables are scanned in one
+/// piece: each part costs at least one call (`leases.md` H.2, #1781).
+const SEGMENT: usize = 4 << 20;
+/// Most parts.
+const MOST_SEGMENTS: u32 = 32;
 
 impl DynamoDbLeaseStore {
     /// A table reached through a client, whose settings limit how long a call may take. Renewals get a
     /// store of their own, with a client on their own runtime and a time-out of F/3 (I.8).
     #[must_use]
-    pub const fn new(client: Client, settings: TableSettings, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(client: Client, settings: TableSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
             table: LeaseTable {
                 client,
                 settings,
                 clock,
             },
+            last_size: Arc::default(),
         }
     }
 
@@ -56,6 +69,79 @@ impl DynamoDbLeaseStore {
 
     fn name(&self) -> &str {
         &self.table.settings.name
+    }
+
+    /// In how many parts the table is scanned: as configured, else by its size when last scanned.
+    fn segments(&self) -> u32 {
+        let by_size = self.last_size.load(Ordering::Relaxed) / SEGMENT + 1;
+        self.table
+            .settings
+            .scan_segments
+            .unwrap_or_else(|| u32::try_from(by_size).unwrap_or(MOST_SEGMENTS))
+            .clamp(1, MOST_SEGMENTS)
+    }
+
+    async fn scan_in_parallel(&self, segments: u32) -> Result<TableScan, StoreError> {
+        let mut group = TaskGroup::new();
+        for segment in 0..segments {
+            let part = self.clone();
+            group.spawn(async move {
+                let scan = part.scan_segment(Some((segment, segments))).await;
+                (segment, scan)
+            });
+        }
+        let mut parts = BTreeMap::new();
+        while let Some(done) = group.join_next().await {
+            let (segment, part) = done.map_err(|panic| StoreError::Fatal(panic.to_string()))?;
+            parts.insert(segment, part?);
+        }
+        let mut whole = TableScan::default();
+        for part in parts.into_values() {
+            whole.leases.extend(part.leases);
+            whole.foreign.extend(part.foreign);
+            whole.metrics.extend(part.metrics);
+            whole.unreadable.extend(part.unreadable);
+            whole.leader = whole.leader.or(part.leader);
+            whole.client_version = whole.client_version.or(part.client_version);
+            whole.bytes += part.bytes;
+        }
+        Ok(whole)
+    }
+
+    /// Scans the table, or one of so many parts of it.
+    async fn scan_segment(&self, part: Option<(u32, u32)>) -> Result<TableScan, StoreError> {
+        let subject = self.table.subject();
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let mut scan = TableScan::default();
+        let mut start: Option<Item> = None;
+        loop {
+            let page = twice_after_hiccup(|| {
+                self.client()
+                    .scan()
+                    .table_name(self.name())
+                    .set_segment(part.map(|(segment, _)| number(segment)))
+                    .set_total_segments(part.map(|(_, segments)| number(segments)))
+                    .set_exclusive_start_key(start.clone())
+                    .send()
+            })
+            .await
+            .map_err(|cause| errors::store_error(dynamodb("Scan", &subject), &cause))?;
+            for item in page.items.unwrap_or_default() {
+                scan.bytes += size_of(&item);
+                match item::read(&item) {
+                    Row::Lease(lease) => scan.leases.push(*lease),
+                    Row::Foreign(foreign) => {
+                        sort_in(&mut scan, &item, &foreign);
+                        scan.foreign.push(foreign);
+                    }
+                    Row::Unreadable(row) => scan.unreadable.push(row),
+                }
+            }
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if start.is_none() {
+                return Ok(scan);
+            }
+        }
     }
 
     fn on_lease(&self, key: &LeaseKey) -> String {
@@ -90,35 +176,14 @@ impl LeaseStore for DynamoDbLeaseStore {
     }
 
     async fn scan(&self) -> Result<TableScan, StoreError> {
-        let subject = self.table.subject();
-        let mut scan = TableScan::default();
-        let mut start: Option<Item> = None;
-        loop {
-            let page = twice_after_hiccup(|| {
-                self.client()
-                    .scan()
-                    .table_name(self.name())
-                    .set_exclusive_start_key(start.clone())
-                    .send()
-            })
-            .await
-            .map_err(|cause| errors::store_error(dynamodb("Scan", &subject), &cause))?;
-            for item in page.items.unwrap_or_default() {
-                scan.bytes += size_of(&item);
-                match item::read(&item) {
-                    Row::Lease(lease) => scan.leases.push(*lease),
-                    Row::Foreign(foreign) => {
-                        sort_in(&mut scan, &item, &foreign);
-                        scan.foreign.push(foreign);
-                    }
-                    Row::Unreadable(row) => scan.unreadable.push(row),
-                }
-            }
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
-            if start.is_none() {
-                return Ok(scan);
-            }
-        }
+        let segments = self.segments();
+        let scan = if segments == 1 {
+            self.scan_segment(None).await?
+        } else {
+            self.scan_in_parallel(segments).await?
+        };
+        self.last_size.store(scan.bytes, Ordering::Relaxed);
+        Ok(scan)
     }
 
     async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, StoreError> {
@@ -264,6 +329,15 @@ fn sort_in(scan: &mut TableScan, item: &Item, foreign: &ForeignItem) {
             match coordinator::read_leader(item) {
                 Ok(lock) => {
                     scan.leader = Some(lock);
+                    return;
+                }
+                Err(reason) => reason,
+            }
+        }
+        <ClientVersion as migration::State>::ENTITY_TYPE => {
+            match migration::read::<ClientVersion>(item) {
+                Ok(version) => {
+                    scan.client_version = Some(version);
                     return;
                 }
                 Err(reason) => reason,

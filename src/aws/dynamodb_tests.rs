@@ -13,6 +13,7 @@ async fn store(service: &FakeService) -> DynamoDbLeaseStore {
         name: "app".to_owned(),
         legacy_coordinator: "app-CoordinatorState".to_owned(),
         deletion_protection: false,
+        scan_segments: None,
         point_in_time_recovery: false,
     };
     DynamoDbLeaseStore::new(client, table, Arc::new(QuickClock::default()))
@@ -69,6 +70,39 @@ async fn a_scan_reads_all_pages_and_sorts_what_it_finds() {
             json!({"TableName": "app", "ExclusiveStartKey": {"leaseKey": {"S": "b"}}}),
         ]
     );
+}
+
+/// A part that fails fails the whole; else the parts make one scan, in order.
+#[tokio::test]
+async fn a_table_is_scanned_in_parts_when_that_is_wanted() {
+    let service = FakeService::new(|_, body| {
+        let segment = body["Segment"].as_u64().unwrap();
+        assert_eq!(body["TotalSegments"], 3);
+        Reply::ok(json!({"Items": [row(&format!("s{segment}"))]}))
+    });
+    let mut store = store(&service).await;
+    store.table.settings.scan_segments = Some(3);
+    let scan = store.scan().await.unwrap();
+    let keys: Vec<&str> = scan.leases.iter().map(|lease| lease.key.as_str()).collect();
+    assert_eq!(keys, ["s0", "s1", "s2"]);
+
+    let broken = FakeService::new(|_, body| match body["Segment"].as_u64() {
+        Some(1) => Reply::error(400, "ValidationException", "x"),
+        _ => Reply::ok(json!({"Items": []})),
+    });
+    let mut store = self::store(&broken).await;
+    store.table.settings.scan_segments = Some(2);
+    assert!(store.scan().await.is_err());
+}
+
+#[tokio::test]
+async fn the_number_of_parts_follows_the_size_of_the_table() {
+    let service = FakeService::script(vec![Reply::ok(json!({"Items": []}))]);
+    let store = store(&service).await;
+    for (bytes, segments) in [(0, 1), (4 << 20, 2), (9 << 20, 3), (1 << 30, 32)] {
+        store.last_size.store(bytes, Ordering::Relaxed);
+        assert_eq!(store.segments(), segments, "{bytes}");
+    }
 }
 
 #[tokio::test]

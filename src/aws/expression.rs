@@ -191,6 +191,9 @@ pub fn of_update(update: &LeaseUpdate) -> Expressions {
     if let Some(kbps) = update.throughput_kbps {
         builder.set(a::THROUGHPUT, "throughput", from_decimal(kbps));
     }
+    if let Some(counter) = update.known_next_counter().filter(|_| update.mark) {
+        builder.set(a::MARK, "mark", from_number(counter.0));
+    }
     Expressions {
         update: builder.update(),
         condition,

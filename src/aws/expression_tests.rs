@@ -42,6 +42,7 @@ fn every_change_in_dynamodbs_words() {
         condition: Condition::Exists,
         change,
         throughput_kbps: None,
+        mark: false,
     };
     type Case = (
         LeaseUpdate,
@@ -104,6 +105,18 @@ fn every_change_in_dynamodbs_words() {
                 (":next", n(8)),
                 (":throughput", AttributeValue::N("0.0001".to_owned())),
             ],
+        ),
+        (
+            lease.renewal().marked(),
+            "SET leaseCounter = :next, kclDaemonCounter = :mark",
+            "leaseCounter = :seen",
+            vec![(":seen", n(7)), (":next", n(8)), (":mark", n(8))],
+        ),
+        (
+            lease.assigned_to(&WorkerId::new("a")).marked(),
+            "SET leaseOwner = :owner REMOVE checkpointOwner ADD leaseCounter :one",
+            "attribute_exists(leaseKey) AND leaseOwner = :holder AND attribute_not_exists(checkpointOwner)",
+            vec![(":holder", s("a")), (":owner", s("a")), (":one", n(1))],
         ),
         (
             moving.renewal_noticing_hand_off(),

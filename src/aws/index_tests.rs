@@ -18,6 +18,7 @@ async fn table(service: &FakeService) -> LeaseTable {
             name: "app".to_owned(),
             legacy_coordinator: "app-CoordinatorState".to_owned(),
             deletion_protection: false,
+            scan_segments: None,
             point_in_time_recovery: false,
         },
         clock: Arc::new(QuickClock::default()),

@@ -1,7 +1,7 @@
 //! A row of the lease table ↔ a [`Lease`], and nothing else (`leases.md` A.4, A.7).
 //!
-//! The reader takes what any KCL version writes; the writer makes exactly what KCL 2.x reads. In
-//! particular it never writes `entityType`: an absent one means LEASE, and older workers do not know it.
+//! The reader takes what any KCL version writes. The writer makes what KCL 3.5 writes in all its modes:
+//! new leases say that they are (`entityType`), which older workers ignore.
 
 use std::collections::HashMap;
 
@@ -46,6 +46,8 @@ pub mod attribute {
     pub const END_HASH: &str = "endingHashKey";
     /// N, KB/s, of KCL 3.
     pub const THROUGHPUT: &str = "throughputKBps";
+    /// N, ours: the counter after the last write that a kcl-daemon marked.
+    pub const MARK: &str = "kclDaemonCounter";
     /// S, of KCL 3.5 and later; absent means LEASE.
     pub const ENTITY_TYPE: &str = "entityType";
 }
@@ -65,6 +67,9 @@ pub enum Row {
     /// Neither; to be reported and left alone (I.13).
     Unreadable(UnreadableRow),
 }
+
+/// What `entityType` says of a lease.
+const LEASE: &str = "LEASE";
 
 /// Keys that KCL 3 reserves for its own items, and what they are (`leases.md` A.5).
 const RESERVED_KEYS: [(&str, &str); 3] = [
@@ -115,7 +120,7 @@ pub fn read(item: &Item) -> Row {
 /// What the row is, if it is not meant to be a lease.
 fn foreign_kind(item: &Item) -> Option<String> {
     if let Some(Ok(kind)) = item.get(a::ENTITY_TYPE).map(AttributeValue::as_s)
-        && kind != "LEASE"
+        && kind != LEASE
         && !kind.is_empty()
     {
         return Some(kind.clone());
@@ -160,6 +165,8 @@ fn read_lease(item: &Item) -> Result<Lease, String> {
         children: shards(item, a::CHILDREN)?,
         hash_range: hash_range(item)?,
         throughput_kbps: throughput(item)?,
+        // A write of anybody else leaves the mark behind the counter.
+        marked: item.get(a::MARK).is_some() && item.get(a::MARK) == item.get(a::COUNTER),
     })
 }
 
@@ -171,6 +178,7 @@ pub fn write(lease: &Lease) -> Item {
         item.insert(name.to_owned(), value);
     };
     put(a::KEY, AttributeValue::S(lease.key.as_str().to_owned()));
+    put(a::ENTITY_TYPE, AttributeValue::S(LEASE.to_owned()));
     put(a::COUNTER, from_number(lease.counter.0));
     put(a::OWNER_SWITCHES, from_number(lease.owner_switches));
     put(a::CHECKPOINT, from_position(&lease.checkpoint.position));
@@ -209,6 +217,9 @@ pub fn write(lease: &Lease) -> Item {
     }
     if let Some(kbps) = lease.throughput_kbps {
         put(a::THROUGHPUT, from_decimal(kbps));
+    }
+    if lease.marked {
+        put(a::MARK, from_number(lease.counter.0));
     }
     item
 }

@@ -82,12 +82,13 @@ fn a_row_as_kcl_2_writes_it() {
         children: vec![ShardId::new("shardId-000000000009")],
         hash_range: Some(HashRange::FULL),
         throughput_kbps: None,
+        marked: false,
     };
     assert_eq!(lease(&row), expected);
 }
 
 #[test]
-fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
+fn what_is_written_has_exactly_the_attributes_of_kcl_3_5() {
     let new = Lease::new(
         LeaseKey::new("shardId-000000000003"),
         ExtendedSequenceNumber::sentinel(Position::Latest),
@@ -98,6 +99,7 @@ fn what_is_written_has_exactly_the_attributes_of_kcl_2() {
         write(&new),
         item(&[
             ("leaseKey", s("shardId-000000000003")),
+            ("entityType", s("LEASE")),
             ("leaseCounter", n("0")),
             ("checkpoint", s("LATEST")),
             ("checkpointSubSequenceNumber", n("0")),
@@ -216,6 +218,19 @@ fn rows_of_other_versions_are_read() {
             "a throughput that is none",
             row(&[("throughputKBps", n("-1"))]),
             |l| l.throughput_kbps.is_none(),
+        ),
+        ("our mark", row(&[("kclDaemonCounter", n("12"))]), |l| {
+            l.marked
+        }),
+        (
+            "our mark, left behind",
+            row(&[("kclDaemonCounter", n("11"))]),
+            |l| !l.marked,
+        ),
+        (
+            "no mark of ours",
+            row(&[("kclDaemonCounter", s("12"))]),
+            |l| !l.marked,
         ),
         (
             "multi-stream key",
@@ -468,6 +483,7 @@ prop_compose! {
         children in ids(),
         range in prop::option::of((any::<u128>(), any::<u128>())),
         throughput in prop::option::of(0_u32..),
+        marked: bool,
     ) -> Lease {
         Lease {
             key: LeaseKey::new(key),
@@ -481,6 +497,7 @@ prop_compose! {
             children,
             hash_range: range.map(|(a, b)| HashRange { start: a.min(b), end: a.max(b) }),
             throughput_kbps: throughput.map(|micros| f64::from(micros) / 1e6),
+            marked,
         }
     }
 }

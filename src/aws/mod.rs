@@ -11,7 +11,8 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`index`] | the index of leases by owner |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
-//! | [`metadata`], [`worker_metrics`], [`coordinator`] | items of the 3.x coordination |
+//! | [`metadata`], [`worker_metrics`], [`coordinator`], [`migration`] | items of the 3.x coordination |
+//! | [`platform`] | how busy the host or container is |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -28,6 +29,8 @@ pub mod index;
 pub mod item;
 pub mod kinesis;
 pub mod metadata;
+pub mod migration;
+pub mod platform;
 pub mod table;
 pub mod worker_metrics;
 

@@ -34,6 +34,8 @@ pub struct TableSettings {
     pub legacy_coordinator: String,
     /// `leaseTableDeletionProtectionEnabled`; counts when the table is created.
     pub deletion_protection: bool,
+    /// `leaseTableScanTotalSegments`; `None` goes by the size of the table.
+    pub scan_segments: Option<u32>,
     /// `leaseTablePitrEnabled`; switched on at every start, also of an existing table.
     pub point_in_time_recovery: bool,
 }

@@ -8,6 +8,7 @@ fn wanted() -> TableSettings {
         name: "app".to_owned(),
         legacy_coordinator: "app-CoordinatorState".to_owned(),
         deletion_protection: false,
+        scan_segments: None,
         point_in_time_recovery: false,
     }
 }
@@ -213,6 +214,7 @@ async fn point_in_time_recovery_is_tried_and_never_needed() {
     for (replies, tries) in cases {
         let service = FakeService::script(replies);
         let recovering = TableSettings {
+            scan_segments: None,
             point_in_time_recovery: true,
             ..wanted()
         };

@@ -15,7 +15,7 @@ use crate::aws::metadata::{Metadata, whole};
 use crate::aws::table::dynamodb;
 use crate::core::ids::WorkerId;
 use crate::core::worker_stats::WorkerMetricStats;
-use crate::ports::{MetadataPlace, StoreError, WorkerMetricsStore};
+use crate::ports::{Place, StoreError, WorkerMetricsStore};
 
 /// `entityType` of the items.
 pub const ENTITY_TYPE: &str = "WORKER_METRIC_STATS";
@@ -116,22 +116,22 @@ fn written(stats: &WorkerMetricStats) -> Vec<(&'static str, AttributeValue)> {
 }
 
 /// The name of the key attribute (`leases.md` A.6).
-pub(super) const fn key_name(place: MetadataPlace) -> &'static str {
+pub(super) const fn key_name(place: Place) -> &'static str {
     match place {
-        MetadataPlace::LeaseTable => "leaseKey",
-        MetadataPlace::LegacyTable => "wid",
+        Place::LeaseTable => "leaseKey",
+        Place::Legacy => "wid",
     }
 }
 
 impl Metadata {
-    fn metrics_table(&self, place: MetadataPlace) -> &str {
+    fn metrics_table(&self, place: Place) -> &str {
         match place {
-            MetadataPlace::LeaseTable => &self.tables.lease,
-            MetadataPlace::LegacyTable => &self.tables.legacy_metrics,
+            Place::LeaseTable => &self.tables.lease,
+            Place::Legacy => &self.tables.legacy_metrics,
         }
     }
 
-    fn metrics_key(place: MetadataPlace, worker: &WorkerId) -> Item {
+    fn metrics_key(place: Place, worker: &WorkerId) -> Item {
         Item::from([(
             key_name(place).to_owned(),
             AttributeValue::S(worker.as_str().to_owned()),
@@ -141,7 +141,7 @@ impl Metadata {
 
 #[async_trait]
 impl WorkerMetricsStore for Metadata {
-    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+    async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
         let set = written(stats);
         let clauses: Vec<String> = set
             .iter()
@@ -167,11 +167,7 @@ impl WorkerMetricsStore for Metadata {
         })
     }
 
-    async fn delete(
-        &self,
-        place: MetadataPlace,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError> {
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
         let table = self.metrics_table(place);
         let delete = self
             .client
@@ -227,7 +223,7 @@ impl WorkerMetricsStore for Metadata {
                 },
             };
             for item in page.items.unwrap_or_default() {
-                match read(&item, key_name(MetadataPlace::LegacyTable)) {
+                match read(&item, key_name(Place::Legacy)) {
                     Ok(stats) => all.push(stats),
                     Err(reason) => {
                         tracing::debug!("an item of {subject} cannot be read: {reason}");

@@ -32,8 +32,8 @@ fn stats() -> WorkerMetricStats {
 #[tokio::test]
 async fn an_item_is_written_attribute_by_attribute() {
     let places = [
-        (MetadataPlace::LeaseTable, "app", "leaseKey"),
-        (MetadataPlace::LegacyTable, "app-WorkerMetricStats", "wid"),
+        (Place::LeaseTable, "app", "leaseKey"),
+        (Place::Legacy, "app-WorkerMetricStats", "wid"),
     ];
     for (place, table, key) in places {
         let service = FakeService::script(vec![Reply::ok(json!({}))]);
@@ -127,12 +127,13 @@ async fn in_dynoxide() {
         name: "app".to_owned(),
         legacy_coordinator: "app-CoordinatorState".to_owned(),
         deletion_protection: false,
+        scan_segments: None,
         point_in_time_recovery: false,
     };
     let clock = Arc::new(QuickClock::default());
     let leases = DynamoDbLeaseStore::new(metadata.client.clone(), settings, clock);
     leases.ensure_table(true).await.unwrap();
-    let place = MetadataPlace::LeaseTable;
+    let place = Place::LeaseTable;
     metadata.put(place, &stats()).await.unwrap();
     let scan = leases.scan().await.unwrap();
     assert_eq!(scan.metrics, [stats()]);

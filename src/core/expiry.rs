@@ -73,6 +73,14 @@ impl Observations {
         }
     }
 
+    /// Whether the lease's counter is another than when it was last looked at.
+    #[must_use]
+    pub fn has_moved(&self, lease: &Lease) -> bool {
+        self.seen
+            .get(&lease.key)
+            .is_some_and(|seen| seen.counter != lease.counter)
+    }
+
     /// Whether the lease was ever looked at, with whatever counter.
     #[must_use]
     pub fn has_seen(&self, key: &LeaseKey) -> bool {

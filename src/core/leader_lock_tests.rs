@@ -235,7 +235,7 @@ fn an_unknown_acquisition_is_resolved_by_looking() {
         let found = found.map(|(owner, number)| row(owner, number));
         lock.saw(found.as_ref(), at(2.0), at(2.1));
         assert_eq!(lock.is_leader(at(2.2)), mine, "{found:?}");
-        assert_eq!(lock.is_leader(at(10.2)), false);
+        assert!(!lock.is_leader(at(10.2)));
     }
 }
 

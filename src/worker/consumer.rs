@@ -426,6 +426,7 @@ impl ShardConsumer {
             status.records += records;
             status.millis_behind_latest = behind;
         });
+        self.handle.delivered(batch.bytes);
         let line = batch.encoded.clone();
         self.in_flight = Some(batch);
         self.send(Task::ProcessRecords(line));

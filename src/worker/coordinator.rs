@@ -14,6 +14,7 @@
 //! | `assigned.rs` | the 3.x algorithm: finding what was assigned |
 //! | `leading.rs` | the 3.x algorithm: assigning, as the leader |
 //! | `conduct.rs` | changing from one to the other |
+//! | `versions.rs`, `tables.rs` | when to: the migrations of the fleet |
 //! | `acquiring.rs` | getting hold of a lease, and letting go of it |
 //! | `leaving.rs` | stopping |
 //! | `holding.rs` | ends of consumers, losses, duties |
@@ -25,12 +26,16 @@ mod holding;
 mod leading;
 mod leaving;
 mod table;
+mod tables;
 mod taking;
 mod types;
+mod versions;
 
 pub use types::{
     Algorithm, Conduct, CoordinatorPorts, Grace, HeldStatus, LeaseSettings, StopRequest, WorkerEnd,
 };
+pub use versions::Standing;
+pub(crate) use versions::read_version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,6 +48,7 @@ use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::LeaderLock;
 use crate::core::lease::{Counter, Lease};
+use crate::core::migration::pure_fleet::PureFleet;
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
@@ -53,6 +59,8 @@ use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
 use crate::worker::coordinator::acquiring::How;
 use crate::worker::coordinator::assigned::Found;
 use crate::worker::coordinator::leading::{Led, Moved};
+use crate::worker::coordinator::tables::{Step, Tables};
+use crate::worker::coordinator::versions::{Version, Versions};
 use crate::worker::keeper::{LeaseHandle, Loss};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
@@ -67,6 +75,8 @@ struct Held {
 enum Done {
     Scanned {
         scan: Result<TableScan, StoreError>,
+        /// Metrics items from a table of their own.
+        legacy: Vec<WorkerMetricStats>,
         asked: Moment,
         at: Moment,
     },
@@ -82,6 +92,10 @@ enum Done {
     Heirs(Option<TableScan>),
     LeaderChanged(watch::Receiver<LeaderLock>),
     Moved(Moved),
+    /// The first metrics item is in the table.
+    Reported,
+    Version(Result<Version, StoreError>),
+    Step(Result<Step, StoreError>),
     Consumer(LeaseKey, Outcome),
     Lost(LeaseKey, Loss),
     HandingOff(LeaseKey),
@@ -104,12 +118,24 @@ pub struct Coordinator {
     /// Leases that carried this worker's id when it first looked.
     former: BTreeSet<LeaseKey>,
     conduct: Conduct,
+    /// How far the migrations of the fleet are.
+    versions: Versions,
+    /// How far the move into one table is.
+    tables: Tables,
+    /// Whether all workers are kcl-daemons.
+    pure_fleet: PureFleet,
     /// The election of the leader, in the 3.x algorithm.
     leadership: Option<Leadership>,
     /// The report of this worker's load.
     reporter: Option<Reporter>,
     /// What the workers last said of themselves.
     members: Vec<WorkerMetricStats>,
+    /// Workers that were found dead, and the report that they left behind.
+    dead: BTreeMap<WorkerId, Option<i64>>,
+    /// When leases were lost to somebody of our own name, lately.
+    strange_losses: Vec<Moment>,
+    /// Those who said it in a table of their own.
+    legacy_members: Vec<WorkerMetricStats>,
     /// Whether the index of leases by owner can be asked.
     index: OwnerIndex,
     next_index_check: Option<Moment>,
@@ -131,6 +157,8 @@ pub struct Coordinator {
     own_unheld: BTreeMap<LeaseKey, (Counter, u32)>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
+    /// Rows as this worker itself has just written them, and when.
+    own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
     scanning: bool,
@@ -149,6 +177,8 @@ pub struct Coordinator {
     status: watch::Sender<Vec<HeldStatus>>,
     stop: watch::Receiver<StopRequest>,
     stopping: StopRequest,
+    /// Stopping, and finding out who is there to go on.
+    looking_for_heirs: bool,
     grace: Grace,
     /// When the present stage of stopping has taken too long.
     deadline: Option<Moment>,
@@ -167,19 +197,26 @@ impl Coordinator {
         ports: CoordinatorPorts,
         settings: LeaseSettings,
         consumer_settings: ConsumerSettings,
-        conduct: Conduct,
+        standing: Standing,
         resume_at_once: bool,
         grace: Grace,
         stop: watch::Receiver<StopRequest>,
     ) -> (Self, watch::Receiver<Vec<HeldStatus>>) {
         let (status, view) = watch::channel(Vec::new());
         let now = ports.keeper.clock.now();
+        let versions = Versions::new(standing, now);
         let mut coordinator = Self {
             former: BTreeSet::new(),
-            conduct,
+            conduct: versions.conduct(),
+            versions,
+            pure_fleet: PureFleet::default(),
             leadership: None,
             reporter: None,
             members: Vec::new(),
+            legacy_members: Vec::new(),
+            dead: BTreeMap::new(),
+            strange_losses: Vec::new(),
+            tables: Tables::new(now),
             index: OwnerIndex::Absent,
             next_index_check: None,
             next_query: None,
@@ -198,6 +235,7 @@ impl Coordinator {
             observations: Observations::default(),
             own_unheld: BTreeMap::new(),
             table: Vec::new(),
+            own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
             scanning: false,
@@ -212,6 +250,7 @@ impl Coordinator {
             status,
             stop,
             stopping: StopRequest::Run,
+            looking_for_heirs: false,
             grace,
             deadline: None,
             end: None,
@@ -277,7 +316,13 @@ impl Coordinator {
         } else {
             self.next_scan
         };
-        let others = [self.next_look, self.next_query, self.next_index_check];
+        let others = [
+            self.next_look,
+            self.next_query,
+            self.next_index_check,
+            self.versions.next_wake(),
+            self.next_table_turn(),
+        ];
         others.into_iter().flatten().fold(scan, Moment::min)
     }
 
@@ -296,11 +341,21 @@ impl Coordinator {
             self.start_query(now);
         }
         self.start_index_check(now);
+        self.turn_versions(now);
+        self.turn_tables(now);
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Scanned { scan, asked, at } => self.on_scanned(scan, asked, at),
+            Done::Scanned {
+                scan,
+                legacy,
+                asked,
+                at,
+            } => {
+                self.legacy_members = legacy;
+                self.on_scanned(scan, asked, at);
+            }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
             Done::NotAcquired(key) => {
@@ -309,6 +364,9 @@ impl Coordinator {
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
+            Done::Step(result) => self.on_step(result),
+            Done::Version(result) => self.on_version(result),
+            Done::Reported => self.scan_wanted = true,
             Done::Moved(moved) => self.on_moved(moved),
             Done::LeaderChanged(view) => self.on_leader_changed(view),
             Done::Consumer(key, outcome) => self.on_consumer_ended(&key, &outcome),

@@ -13,245 +13,29 @@
 //! through and see it, as do checkpoints. The keeper goes on renewing until the lease is given up, and
 //! gives it up by itself when that takes too long.
 
-use std::sync::{Arc, OnceLock};
+mod handle;
+
+pub use handle::{KeeperPorts, KeeperSettings, LeaseHandle, LeaseState, Loss, News, WriteStyle};
+
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use handle::{Command, lock};
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::throughput::Throughput;
 use crate::core::time::Moment;
-use crate::os::tasks::{OwnedTask, Spawner};
 use crate::os::time::within;
-use crate::ports::{Clock, Entropy, LeaseStore, StoreError, Written};
+use crate::ports::{StoreError, Written};
 
-/// Whether the lease may be worked on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeaseState {
-    /// Held; new batches may be delivered until this moment.
-    Held {
-        /// Failover time after the last successful write was *sent* (I.2).
-        until: Moment,
-    },
-    /// Held, but the leader wants it to go to another worker: the child makes its last checkpoint,
-    /// then the lease is given up.
-    HandingOff {
-        /// As for `Held`.
-        until: Moment,
-        /// Who is next.
-        to: WorkerId,
-    },
-    /// Not renewed in time; nobody is known to have taken it.
-    Stale,
-    /// Somebody else's, or gone.
-    Lost(Loss),
-    /// Given up by us.
-    Released,
-}
-
-/// How a lease was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// This worker owns it now.
-    TakenBy(WorkerId),
-    /// Nobody owns it, but somebody wrote to it.
-    Changed,
-    /// It carries our id, but a write that was not ours raised its counter.
-    SameWorkerId,
-    /// The row does not exist any more.
-    RowGone,
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TakenBy(worker) => write!(f, "worker {worker} took it"),
-            Self::Changed => f.write_str("its row was changed by somebody else"),
-            Self::SameWorkerId => f.write_str("another process writes to it under our worker id"),
-            Self::RowGone => f.write_str("its row was deleted"),
-        }
-    }
-}
-
-/// What the coordinator hears of a held lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// The leader moves it to another worker.
-    HandingOff,
-    /// It is not ours any more.
-    Lost(Loss),
-}
-
-enum Command {
-    Checkpoint {
-        to: ExtendedSequenceNumber,
-        reply: oneshot::Sender<Result<(), CheckpointError>>,
-    },
-    Release {
-        reply: oneshot::Sender<bool>,
-    },
-}
-
-/// What the configuration says about held leases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeeperSettings {
-    /// `failoverTimeMillis`.
-    pub failover: Duration,
-    /// `gracefulLeaseHandoffTimeoutMillis`: how long the child may take for its last checkpoint when
-    /// the lease is moved.
-    pub hand_off_timeout: Duration,
-}
-
-/// What a keeper needs.
-#[derive(Clone)]
-pub struct KeeperPorts {
-    /// The lease table, through clients of the renewal thread.
-    pub store: Arc<dyn LeaseStore>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Jitter.
-    pub entropy: Arc<dyn Entropy>,
-    /// The renewal thread.
-    pub spawner: Spawner,
-}
-
-/// A held lease, as its consumer and the coordinator see it. Dropping the last handle stops the keeper
-/// without releasing the lease.
-#[derive(Debug, Clone)]
-pub struct LeaseHandle {
-    key: LeaseKey,
-    state: watch::Receiver<LeaseState>,
-    /// Beside `state`, so that each channel has one task waiting on it: several on one are woken in
-    /// random order, and a simulated fleet could not be replayed.
-    news: watch::Receiver<Option<News>>,
-    commands: mpsc::Sender<Command>,
-    heir: Arc<OnceLock<WorkerId>>,
-    _task: Arc<OwnedTask<()>>,
-}
-
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Checkpoint { .. } => "Checkpoint",
-            Self::Release { .. } => "Release",
-        })
-    }
-}
-
-impl LeaseHandle {
-    /// Starts to keep a lease that was just acquired by a conditional write sent at `sent`.
-    #[must_use]
-    pub fn keep(
-        ports: KeeperPorts,
-        me: WorkerId,
-        lease: Lease,
-        sent: Moment,
-        settings: KeeperSettings,
-    ) -> Self {
-        let (commands, inbox) = mpsc::channel(4);
-        let (publish, state) = watch::channel(LeaseState::Held {
-            until: sent + settings.failover,
-        });
-        let (publish_news, news) = watch::channel(None);
-        let key = lease.key.clone();
-        let spawner = ports.spawner.clone();
-        let heir = Arc::new(OnceLock::new());
-        let keeper = Keeper {
-            ports,
-            me,
-            lease,
-            last_sent: sent,
-            failover: settings.failover,
-            hand_off_timeout: settings.hand_off_timeout,
-            hand_off_ends: None,
-            heir: Arc::clone(&heir),
-            in_doubt: Vec::new(),
-            troubled: false,
-            inbox,
-            publish,
-            publish_news,
-        };
-        Self {
-            key,
-            state,
-            news,
-            commands,
-            heir,
-            _task: Arc::new(spawner.spawn(keeper.run())),
-        }
-    }
-
-    /// The lease's key.
-    #[must_use]
-    pub fn key(&self) -> &LeaseKey {
-        &self.key
-    }
-
-    /// The present state.
-    #[must_use]
-    pub fn state(&self) -> LeaseState {
-        self.state.borrow().clone()
-    }
-
-    /// A view that can be waited on, by one task.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<LeaseState> {
-        self.state.clone()
-    }
-
-    /// Completes when the lease is lost, or being handed off unless that is known already; with `None`
-    /// when its keeper ended for another reason. To be waited on by one task. Holding the future does
-    /// not hold the lease.
-    pub fn news(&self, hand_off_known: bool) -> impl Future<Output = Option<News>> + Send + use<> {
-        let mut news = self.news.clone();
-        async move {
-            let word = news
-                .wait_for(|word| match word {
-                    Some(News::Lost(_)) => true,
-                    Some(News::HandingOff) => !hand_off_known,
-                    None => false,
-                })
-                .await;
-            word.ok().and_then(|word| word.clone())
-        }
-    }
-
-    /// Stores a checkpoint.
-    ///
-    /// # Errors
-    /// With the names that children know (`protocol.md` §8).
-    pub async fn checkpoint(&self, to: ExtendedSequenceNumber) -> Result<(), CheckpointError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Checkpoint { to, reply }).await;
-        if sent.is_ok()
-            && let Ok(result) = answer.await
-        {
-            return result;
-        }
-        Err(not_held(&self.key))
-    }
-
-    /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
-    pub fn leave_to(&self, heir: WorkerId) {
-        let _ = self.heir.set(heir);
-    }
-
-    /// Gives the lease up. `false` when that could not be written: then it expires.
-    pub async fn release(&self) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Release { reply }).await;
-        sent.is_ok() && answer.await.unwrap_or(false)
-    }
-}
-
-fn not_held(key: &LeaseKey) -> CheckpointError {
-    CheckpointError::new(
-        CheckpointErrorName::Shutdown,
-        format!("the lease {key} is not held any more"),
-    )
+/// Java renews every F/3 - 25 ms; so do we.
+fn period(failover: Duration) -> Duration {
+    (failover / 3).saturating_sub(Duration::from_millis(25))
 }
 
 struct Keeper {
@@ -266,6 +50,9 @@ struct Keeper {
     hand_off_ends: Option<Moment>,
     /// Who gets the lease at its release.
     heir: Arc<OnceLock<WorkerId>>,
+    throughput: Arc<Mutex<Throughput>>,
+    /// When the throughput is measured again: once in a renewal period, whatever is written then.
+    next_measure: Moment,
     /// Writes on the present counter whose answers never came, and when each was sent first. Each may
     /// still arrive; as all have the same condition, at most one of them will be carried out.
     in_doubt: Vec<(LeaseUpdate, Moment)>,
@@ -321,9 +108,23 @@ impl Keeper {
         }
     }
 
-    /// Java renews every F/3 - 25 ms; so do we.
     fn period(&self) -> Duration {
-        (self.failover / 3).saturating_sub(Duration::from_millis(25))
+        period(self.failover)
+    }
+
+    /// An owner's write with what belongs to it beside its purpose.
+    fn in_style(&mut self, update: LeaseUpdate) -> LeaseUpdate {
+        let style = &self.ports.style;
+        if !style.reports() {
+            return style.marked(update);
+        }
+        let now = self.ports.clock.now();
+        if now < self.next_measure {
+            return update;
+        }
+        self.next_measure = now + self.period();
+        let kbps = lock(&self.throughput).measure(now);
+        update.with_throughput(kbps)
     }
 
     /// The longest that one call may take (I.8): less than a third of the failover time.
@@ -340,7 +141,8 @@ impl Keeper {
         {
             return self.force_hand_off(update).await;
         }
-        match self.write(self.lease.renewal()).await {
+        let renewal = self.in_style(self.lease.renewal());
+        match self.write(renewal).await {
             Attempt::Applied => self.is_still_mine(),
             Attempt::Lost(loss) => self.lose(loss),
             Attempt::Failed(error) => {
@@ -451,7 +253,8 @@ impl Keeper {
             if to < self.lease.checkpoint {
                 return (Ok(()), true);
             }
-            match self.write(self.lease.checkpointed(to.clone())).await {
+            let update = self.in_style(self.lease.checkpointed(to.clone()));
+            match self.write(update).await {
                 Attempt::Applied => return (Ok(()), self.is_still_mine()),
                 Attempt::Lost(loss) => {
                     let error = CheckpointError::new(
@@ -484,6 +287,7 @@ impl Keeper {
             let Some(update) = self.giving_up() else {
                 return false;
             };
+            let update = self.ports.style.marked(update);
             match self.write(update).await {
                 Attempt::Applied => {
                     match &self.lease.owner {

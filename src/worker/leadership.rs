@@ -17,7 +17,7 @@ use crate::core::leader_lock::{
 use crate::core::time::Moment;
 use crate::os::tasks::{OwnedTask, Spawner};
 use crate::os::time::within;
-use crate::ports::{Clock, CoordinatorStore, Entropy, MetadataPlace, StoreError};
+use crate::ports::{Clock, CoordinatorStore, Entropy, Place, StoreError};
 
 /// What the election needs.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl Leadership {
     pub fn start(
         ports: LeadershipPorts,
         me: WorkerId,
-        place: MetadataPlace,
+        place: Place,
         settings: LockSettings,
         call_limit: Duration,
     ) -> Self {
@@ -148,7 +148,7 @@ impl Leadership {
 
 struct Runner {
     ports: LeadershipPorts,
-    place: MetadataPlace,
+    place: Place,
     call_limit: Duration,
     lock: LeaderLock,
     inbox: mpsc::UnboundedReceiver<Command>,

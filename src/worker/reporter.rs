@@ -16,9 +16,7 @@ use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::{CPU, MetricHistory, WorkerMetricStats};
 use crate::os::tasks::{OwnedTask, TaskGroup};
 use crate::os::time::within;
-use crate::ports::{
-    Clock, Entropy, LoadProbe, LoadSource, MetadataPlace, StoreError, WorkerMetricsStore,
-};
+use crate::ports::{Clock, Entropy, LoadProbe, LoadSource, Place, StoreError, WorkerMetricsStore};
 
 /// The longest that one write may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -54,11 +52,18 @@ pub struct ReportPorts {
     pub entropy: Arc<dyn Entropy>,
 }
 
+#[derive(Debug)]
+enum Command {
+    ReportSoon,
+    Retire(oneshot::Sender<()>),
+}
+
 /// The reporter, as the coordinator sees it. Dropping it leaves the item to grow old.
 #[derive(Debug)]
 pub struct Reporter {
     last: watch::Receiver<Option<WorkerMetricStats>>,
-    retire: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    first: watch::Receiver<bool>,
+    commands: mpsc::UnboundedSender<Command>,
     _task: OwnedTask<()>,
 }
 
@@ -72,13 +77,15 @@ impl Reporter {
         ports: ReportPorts,
         settings: ReportSettings,
         me: WorkerId,
-        place: MetadataPlace,
+        place: Place,
         group: &crate::os::tasks::Spawner,
     ) -> Self {
         let (publish, last) = watch::channel(None);
-        let (retire, inbox) = mpsc::unbounded_channel();
+        let (publish_first, first) = watch::channel(false);
+        let (commands, inbox) = mpsc::unbounded_channel();
         let runner = Runner {
             next_report: ports.clock.now(),
+            last_report: ports.clock.now(),
             next_sample: None,
             history: MetricHistory::new(settings.keep),
             source: None,
@@ -91,10 +98,12 @@ impl Reporter {
             place,
             inbox,
             publish,
+            publish_first,
         };
         Self {
             last,
-            retire,
+            first,
+            commands,
             _task: group.spawn(runner.run()),
         }
     }
@@ -105,10 +114,23 @@ impl Reporter {
         self.last.borrow().clone()
     }
 
+    /// Completes when the first item is written, or this is dropped.
+    pub fn first(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut last = self.first.clone();
+        async move {
+            let _ = last.wait_for(|written| *written).await;
+        }
+    }
+
+    /// Reports out of turn: somebody may take this worker for dead.
+    pub fn report_soon(&self) {
+        let _ = self.commands.send(Command::ReportSoon);
+    }
+
     /// Deletes the item and reports no more; waits until that is done, or has failed.
     pub async fn retire(&self) {
         let (done, wait) = oneshot::channel();
-        if self.retire.send(done).is_ok() {
+        if self.commands.send(Command::Retire(done)).is_ok() {
             let _ = wait.await;
         }
     }
@@ -124,13 +146,15 @@ struct Runner {
     ports: ReportPorts,
     settings: ReportSettings,
     me: WorkerId,
-    place: MetadataPlace,
-    inbox: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    place: Place,
+    inbox: mpsc::UnboundedReceiver<Command>,
     publish: watch::Sender<Option<WorkerMetricStats>>,
+    publish_first: watch::Sender<bool>,
     history: MetricHistory,
     source: Option<LoadSource>,
     measuring: TaskGroup<Measured>,
     next_report: Moment,
+    last_report: Moment,
     next_sample: Option<Moment>,
     pause: Duration,
     /// What the item may be: the last that was certainly written, and what may have been since.
@@ -151,13 +175,19 @@ impl Runner {
             let sleep = self.ports.clock.sleep_until(wake);
             tokio::select! {
                 biased;
-                asked = self.inbox.recv() => {
-                    if let Some(done) = asked {
+                command = self.inbox.recv() => match command {
+                    // At most once a second, which is what the item's time tells apart.
+                    Some(Command::ReportSoon) => {
+                        let soon = self.last_report + Duration::from_secs(1);
+                        self.next_report = self.next_report.min(soon);
+                    }
+                    Some(Command::Retire(done)) => {
                         self.delete().await;
                         let _ = done.send(());
+                        return;
                     }
-                    return;
-                }
+                    None => return,
+                },
                 Some(measured) = self.measuring.join_next() => match measured {
                     Ok(measured) => self.on_measured(measured),
                     Err(panic) => warn!("measuring the load of this worker: {panic}"),
@@ -218,6 +248,7 @@ impl Runner {
 
     async fn report(&mut self) {
         let started = self.ports.clock.now();
+        self.last_report = started;
         let item = self.item();
         let call = self.ports.store.put(self.place, &item);
         let result = match within(&*self.ports.clock, CALL, call).await {
@@ -228,6 +259,7 @@ impl Runner {
             Ok(()) => {
                 self.in_table = vec![item.clone()];
                 self.publish.send_replace(Some(item));
+                self.publish_first.send_replace(true);
                 self.pause = FIRST_PAUSE;
                 self.next_report = started + self.settings.report_every;
             }

@@ -1,4 +1,5 @@
-//! What happens before a worker takes its first lease: the table, whose fleet it is, the first leases.
+//! What happens before a worker takes its first lease: the stream, patience, the first leases. The
+//! table and whose fleet it is are in `joining.rs`.
 //!
 //! Java waits 65 to 105 s here on a new application (`leases.md` G.1, G.5). None of that waiting is
 //! needed: creating leases is conditional, so any number of workers may do it at once.
@@ -15,8 +16,7 @@ use crate::core::shard_sync::{
 };
 use crate::core::stream::ShardFilter;
 use crate::ports::{
-    Clock, Created, Entropy, ForeignItem, LeaseStore, StoreError, Stream, StreamError,
-    StreamErrorKind, TableScan,
+    Clock, Created, Entropy, LeaseStore, StoreError, Stream, StreamError, StreamErrorKind,
 };
 
 /// Why a worker cannot start, or go on.
@@ -28,17 +28,9 @@ pub enum StartError {
     /// The lease table cannot be used.
     #[error("{0}")]
     Table(String),
-    /// A KCL 3.x fleet coordinates itself in these tables; this version does not take part in that.
-    #[error(
-        "the lease table '{table}' belongs to a KCL 3.x fleet: it contains {item}; this version of kcl-daemon works \
-         with the 2.x algorithm only and takes no lease here (use another applicationName, or roll the fleet back to 2.x)"
-    )]
-    NewerFleet {
-        /// The lease table.
-        table: String,
-        /// What was seen.
-        item: String,
-    },
+    /// The configuration does not fit the fleet.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// The longest pause between two attempts to start.
@@ -64,7 +56,7 @@ impl<'a> Patience<'a> {
         }
     }
 
-    async fn wait(&mut self, what: &str, cause: String) {
+    pub(super) async fn wait(&mut self, what: &str, cause: String) {
         if self.last.as_ref() != Some(&cause) {
             warn!("{what}: {cause}; trying again");
             self.last = Some(cause);
@@ -119,62 +111,6 @@ fn is_final(error: &StreamError) -> bool {
         error.kind,
         StreamErrorKind::Gone | StreamErrorKind::Fatal | StreamErrorKind::InvalidPosition
     )
-}
-
-/// Creates the table when it is missing and refuses the tables of a KCL 3.x fleet.
-///
-/// # Errors
-/// A table that cannot be created or used, or that belongs to a 3.x fleet.
-pub async fn open_table(
-    store: &dyn LeaseStore,
-    with_index: bool,
-    mut patience: Patience<'_>,
-) -> Result<TableScan, StartError> {
-    loop {
-        match try_open(store, with_index).await {
-            Ok(Ok(scan)) => return Ok(scan),
-            Ok(Err(newer)) => return Err(newer),
-            Err(error) if error.is_transient() => {
-                let what = format!("cannot use the lease table '{}'", store.table());
-                patience.wait(&what, error.to_string()).await;
-            }
-            Err(error) => return Err(StartError::Table(error.to_string())),
-        }
-    }
-}
-
-async fn try_open(
-    store: &dyn LeaseStore,
-    with_index: bool,
-) -> Result<Result<TableScan, StartError>, StoreError> {
-    let created = store.ensure_table(with_index).await?;
-    if created {
-        info!("created the lease table '{}'", store.table());
-        return Ok(Ok(TableScan::default()));
-    }
-    if let Some(legacy) = store.legacy_coordinator_table().await? {
-        return Ok(Err(StartError::NewerFleet {
-            table: store.table().to_owned(),
-            item: format!("the table '{legacy}' beside it"),
-        }));
-    }
-    let scan = store.scan().await?;
-    if with_index {
-        return Ok(Ok(scan));
-    }
-    Ok(match refuse_foreign(store.table(), &scan.foreign) {
-        None => Ok(scan),
-        Some(newer) => Err(newer),
-    })
-}
-
-/// The error for a table with items of the 3.x coordination in it (`leases.md` A.7, D.4).
-#[must_use]
-pub fn refuse_foreign(table: &str, foreign: &[ForeignItem]) -> Option<StartError> {
-    foreign.first().map(|item| StartError::NewerFleet {
-        table: table.to_owned(),
-        item: format!("the item '{}' ({})", item.key, item.kind),
-    })
 }
 
 /// Why a sync did not create what is missing.

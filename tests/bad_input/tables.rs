@@ -129,88 +129,124 @@ fn items(aws: &Aws) -> Items {
         .collect()
 }
 
-/// The coordination of a KCL 3.x fleet is not understood yet: nothing is touched.
+/// A state of the fleet that is newer than this daemon: nothing is touched.
 #[test]
-fn items_of_a_newer_fleet_stop_the_start() {
-    for (key, item) in [
-        (
-            "Migration3.0",
-            vec![
-                ("leaseKey", string("Migration3.0")),
-                ("cv", string("CLIENT_VERSION_3X")),
-                ("mts", number(1)),
-            ],
-        ),
-        (
-            "some-worker",
-            vec![
-                ("leaseKey", string("some-worker")),
-                ("entityType", string("WORKER_METRICS")),
-                ("wid", string("some-worker")),
-            ],
-        ),
-    ] {
-        let sandbox = Sandbox::new("newer");
-        let services = Services::embedded(&sandbox, &[("stream", 1)]);
-        let aws = Aws::at(&services.endpoints());
-        aws.create_table("app");
-        aws.put_raw_item(
-            "app",
-            &[
-                ("leaseKey", string(SHARDS[0])),
-                ("leaseCounter", number(3)),
-                ("checkpoint", string("TRIM_HORIZON")),
-            ],
-        );
-        aws.put_raw_item("app", &item);
-        let before = items(&aws);
-        let recorder = Recorder::new(&sandbox);
-        let properties = services.properties("app", "stream", &recorder.command());
-        let log = refuses(Daemon::start(&sandbox, &properties, &[]));
-        one_line_says(&log, &["ERROR", "'app'", key]);
-        assert_eq!(items(&aws), before, "nothing was taken or written");
-        assert!(recorder.ledger().events.is_empty());
-    }
+fn a_state_of_the_fleet_that_nobody_knows_stops_the_start() {
+    let sandbox = Sandbox::new("newer");
+    let services = Services::embedded(&sandbox, &[("stream", 1)]);
+    let aws = Aws::at(&services.endpoints());
+    aws.create_table("app");
+    aws.put_raw_item(
+        "app",
+        &[
+            ("leaseKey", string(SHARDS[0])),
+            ("leaseCounter", number(3)),
+            ("checkpoint", string("TRIM_HORIZON")),
+        ],
+    );
+    aws.put_raw_item(
+        "app",
+        &[
+            ("leaseKey", string("Migration3.0")),
+            ("cv", string("CLIENT_VERSION_9")),
+            ("mts", number(1)),
+        ],
+    );
+    let before = items(&aws);
+    let recorder = Recorder::new(&sandbox);
+    let properties = services.properties("app", "stream", &recorder.command());
+    let log = refuses(Daemon::start(&sandbox, &properties, &[]));
+    one_line_says(&log, &["ERROR", "Migration3.0", "CLIENT_VERSION_9"]);
+    assert_eq!(items(&aws), before, "nothing was taken or written");
+    assert!(recorder.ledger().events.is_empty());
 }
 
-/// It comes while the daemon works: leases are given up, not fought over.
+/// An item of a kind that nobody knows is left alone, and so is a worker's that cannot be read.
 #[test]
-fn a_newer_fleet_that_moves_in_stops_the_daemon_in_order() {
-    let sandbox = Sandbox::new("moves-in");
-    let services = Services::embedded(&sandbox, &[("stream", 2)]);
+fn items_that_are_no_leases_are_left_alone() {
+    let sandbox = Sandbox::new("strangers");
+    let services = Services::embedded(&sandbox, &[("stream", 1)]);
     let aws = Aws::at(&services.endpoints());
+    aws.create_table("app");
+    let strangers = [
+        vec![
+            ("leaseKey", string("some-thing")),
+            ("entityType", string("SOMETHING_NEW")),
+        ],
+        vec![
+            ("leaseKey", string("some-worker")),
+            ("entityType", string("WORKER_METRIC_STATS")),
+            ("lut", string("yesterday")),
+        ],
+    ];
+    for item in &strangers {
+        aws.put_raw_item("app", item);
+    }
+    let before = items(&aws);
     let recorder = Recorder::new(&sandbox);
     let ids: Vec<String> = aws
         .put("stream", "a", 0, 10)
         .into_iter()
         .map(|put| put.id)
         .collect();
-    let properties = services
-        .properties("app", "stream", &recorder.command())
-        .failover_millis(1_000);
+    let properties = services.properties("app", "stream", &recorder.command());
     let mut daemon = Daemon::start(&sandbox, &properties, &[]);
     until("all is processed", seconds(20), || {
         recorder.ledger().has_processed(&ids)
     });
+    daemon.stop_gracefully();
+    one_line_says(&daemon.log(), &["ERROR", "'some-worker'", "lut"]);
+    let after = items(&aws);
+    for (key, item) in before {
+        assert_eq!(after.get(&key), Some(&item), "{key}");
+    }
+}
+
+/// The first step of Java's way from 2.x to 3.x: some workers still keep the 2.x algorithm and write
+/// nothing new, others begin. The former go on as they are.
+#[test]
+fn a_daemon_told_to_keep_the_2_x_algorithm_goes_on_when_the_fleet_moves() {
+    let sandbox = Sandbox::new("moves-in");
+    let services = Services::embedded(&sandbox, &[("stream", 2)]);
+    let aws = Aws::at(&services.endpoints());
+    let recorder = Recorder::new(&sandbox);
+    let put = |prefix| -> Vec<String> {
+        let puts = aws.put("stream", prefix, 0, 10);
+        puts.into_iter().map(|put| put.id).collect()
+    };
+    let properties = services
+        .properties("app", "stream", &recorder.command())
+        .failover_millis(1_000)
+        .set(
+            "clientVersionConfig",
+            "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1",
+        );
+    let mut daemon = Daemon::start(&sandbox, &properties, &[]);
+    let first = put("a");
+    until("all is processed", seconds(20), || {
+        recorder.ledger().has_processed(&first)
+    });
     aws.put_raw_item(
         "app",
         &[
-            ("leaseKey", string("Leader")),
-            ("entityType", string("LEADER")),
+            ("leaseKey", string("Migration3.0")),
+            ("entityType", string("CLIENT_VERSION_MIGRATION")),
+            ("cv", string("CLIENT_VERSION_3X")),
+            ("mb", string("another")),
+            ("mts", number(1)),
         ],
     );
-    assert_eq!(
-        daemon.wait_exit(seconds(20)),
-        super::Exit::code(1),
-        "{}",
-        daemon.log()
-    );
-    one_line_says(&daemon.log(), &["ERROR", "'app'", "'Leader'"]);
-    assert!(
-        aws.scan_leases("app").iter().all(|row| row.owner.is_none()),
-        "its leases are released"
-    );
-    assert_eq!(recorder.ledger().of("shutdownRequested").count(), 2);
+    daemon.wait_log("does not follow that before it is restarted", seconds(20));
+    let second = put("b");
+    until("it goes on", seconds(20), || {
+        recorder.ledger().has_processed(&second)
+    });
+    daemon.stop_gracefully();
+    let foreign = items(&aws)
+        .into_iter()
+        .filter(|(_, item)| !item.contains_key("leaseCounter"));
+    let keys: Vec<String> = foreign.map(|(key, _)| key).collect();
+    assert_eq!(keys, ["Migration3.0"], "and writes nothing new itself");
 }
 
 /// A table that was made for something else.

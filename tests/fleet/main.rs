@@ -19,5 +19,6 @@ mod resharding;
 mod same_worker_id;
 mod several_daemons;
 mod stopping;
+mod versions;
 mod volume;
 mod world;

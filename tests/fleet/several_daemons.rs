@@ -1,19 +1,28 @@
-//! Two and three daemons on one application.
+//! Two and three daemons on one application, with the algorithm of KCL 2.x, in which every worker takes
+//! leases for itself.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::support::ledger::Duplicate;
-use super::support::{Daemon, Recorder, now_micros, until};
+use super::support::{Daemon, Properties, Recorder, now_micros, until};
 use super::world::{
     World, at_most, figure, seconds, slowest_to_flow, wait_flow, wait_processed, worker_id,
 };
+
+/// Properties of a fleet that keeps the 2.x algorithm.
+fn in_2x(world: &World, recorder: &Recorder, failover: u64) -> Properties {
+    world.properties(recorder, failover).set(
+        "clientVersionConfig",
+        "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1",
+    )
+}
 
 #[test]
 fn workers_join_and_leave_under_load() {
     let world = World::new("join", 8);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 3_000);
+    let properties = in_2x(&world, &recorder, 3_000);
     let watch = world.watch();
     let load = world.load(8);
     let mut first = world.start(&properties);
@@ -102,7 +111,7 @@ fn assert_near(duplicates: &[Duplicate], faults: &[i64]) {
 fn one_of_two_is_killed() {
     let world = World::new("kill-one", 4);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 5_000);
+    let properties = in_2x(&world, &recorder, 5_000);
     let watch = world.watch();
     let load = world.load(4);
     let first = world.start(&properties);
@@ -154,7 +163,7 @@ fn one_of_two_is_killed() {
 fn one_of_two_is_killed_in_an_idle_fleet() {
     let world = World::new("kill-idle", 4);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 3_000);
+    let properties = in_2x(&world, &recorder, 3_000);
     let first = world.start(&properties);
     let mut second = world.start(&properties);
     world.wait_shares(vec![2, 2], seconds(30));
@@ -182,7 +191,7 @@ fn one_of_two_is_killed_in_an_idle_fleet() {
 fn the_only_worker_is_killed_and_another_host_takes_over() {
     let world = World::new("kill-only", 4);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 5_000);
+    let properties = in_2x(&world, &recorder, 5_000);
     let watch = world.watch();
     let load = world.load(4);
     let mut first = world.start_on("first", &properties);
@@ -208,7 +217,7 @@ fn the_only_worker_is_killed_and_another_host_takes_over() {
 fn a_killed_worker_restarted_on_its_host_resumes_at_once() {
     let world = World::new("restart", 4);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 10_000);
+    let properties = in_2x(&world, &recorder, 10_000);
     let watch = world.watch();
     let load = world.load(4);
     let mut first = world.start(&properties);
@@ -241,7 +250,7 @@ fn a_killed_worker_restarted_on_its_host_resumes_at_once() {
 fn a_worker_that_slept_past_failover_delivers_nothing_stale() {
     let world = World::new("asleep", 4);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 3_000);
+    let properties = in_2x(&world, &recorder, 3_000);
     let watch = world.watch();
     let load = world.load(4);
     let sleeper = world.start(&properties);
@@ -323,7 +332,7 @@ fn slowest_to_flow_by(
 fn three_workers_are_restarted_one_by_one_under_load() {
     let world = World::new("rolling", 6);
     let recorder = world.recorder();
-    let properties = world.properties(&recorder, 10_000);
+    let properties = in_2x(&world, &recorder, 10_000);
     let watch = world.watch();
     let load = world.load(6);
     let mut daemons: Vec<Daemon> = (0..3).map(|_| world.start(&properties)).collect();

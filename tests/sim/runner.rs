@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kcl_daemon::core::sequence::InitialPosition;
-use kcl_daemon::worker::coordinator::Algorithm;
 
 use crate::checker::{Rules, Violation, judge};
 use crate::scenario::{Plan, RETENTION_MS, run};
@@ -20,7 +19,7 @@ fn micros(time: Duration) -> Time {
 pub fn rules(plan: &Plan) -> Rules {
     Rules {
         failover: micros(plan.failover),
-        assigned: plan.conduct.algorithm == Algorithm::Assigned,
+        assigned: plan.may_be_assigned(),
         hand_off_timeout: micros(plan.hand_off_timeout),
         assignment_interval: micros(plan.failover * 2),
         max_steals: plan.limits.max_steals,

@@ -176,8 +176,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Ids of all records in batches that a processor answered. What a processor had when it died is
-    /// not among them.
+    /// Ids of all records in batches that a processor answered, or checkpointed and died over: the next
+    /// one started behind them. What else a processor had when it died is not among them.
     pub fn processed(&self) -> BTreeSet<&str> {
         let mut open: HashMap<u32, &Event> = HashMap::new();
         let mut ids = BTreeSet::new();
@@ -185,6 +185,16 @@ impl Ledger {
             match event.event.as_str() {
                 "processRecords" => {
                     open.insert(event.pid, event);
+                }
+                "initialize" => {
+                    let stored = event.position();
+                    let same_shard = open.values().filter(|e| e.shard == event.shard);
+                    ids.extend(
+                        same_shard
+                            .flat_map(|e| e.records.iter())
+                            .filter(|record| record.position() <= stored)
+                            .map(Record::id),
+                    );
                 }
                 "done" => {
                     let batch = open.remove(&event.pid);

@@ -5,8 +5,6 @@ use AliasKind::FromV1;
 use Group::{Assignment, Coordinator, Leases, MetadataTables};
 use Holding::{Object, Ours, Primitive, Wrapper};
 
-const NO_V3: &str = "only the algorithm of KCL 2.x is built; no leader assigns leases yet";
-
 pub(super) const KEYS: &[KeySpec] = &[
     KeySpec::millis("failoverTimeMillis", Leases, Primitive)
         .at_least(100)
@@ -61,8 +59,8 @@ pub(super) const KEYS: &[KeySpec] = &[
         .unit("segments")
         .absent("by the size of the table")
         .since("3.5.0")
-        .effect("Segments of a parallel scan of the lease table; 0 leaves it to the daemon.")
-        .not_yet("the lease table is scanned in one piece"),
+        .effect("Segments of a parallel scan of the lease table; 0 leaves it to the daemon: one for each 4 MB.")
+        .java("One for each 0.2 GB, and 10 when the size is unknown."),
     KeySpec::int("maxLeaseRenewalThreads", Leases, Primitive)
         .at_least(1)
         .default("20")
@@ -103,39 +101,32 @@ pub(super) const KEYS: &[KeySpec] = &[
     ])
         .default("auto")
         .since("3.0.0")
-        .not_yet("only the algorithm of KCL 2.x is built, that is PHASE1")
         .effect("Which lease algorithm runs and which old workers may be in the table. `auto` looks at the table and never breaks an older worker.")
         .java("Default `CLIENT_VERSION_CONFIG_3X`; no `auto`."),
     KeySpec::bool("forceClientVersionConfig", Coordinator, Ours)
         .default("false")
         .since("kcl-daemon")
-        .not_yet("only the algorithm of KCL 2.x is built, so there is nothing to force")
         .effect("Start although `clientVersionConfig` would break a worker seen alive.")
         .java("Never looks."),
     KeySpec::bool("migrateAllEntitiesToLeaseTable", Coordinator, Primitive)
         .default("false")
         .since("3.5.0")
-        .not_yet("the migration to a single table is not built yet")
         .effect("Phase 2 of the migration of 3.0-3.4 tables into the lease table."),
     KeySpec::long("tableMigrationCompleteBakeTimeSeconds", Coordinator, Primitive)
         .clamped(3600, 604_800)
         .default("86400")
         .unit("s")
         .since("3.5.0")
-        .not_yet("the migration to a single table is not built yet")
         .effect("How long the migration rests before it is called complete."),
 ];
 
 const fn handoff(spec: KeySpec) -> KeySpec {
-    spec.bean("gracefulLeaseHandoffConfigBean")
-        .since("3.0.0")
-        .not_yet(NO_V3)
+    spec.bean("gracefulLeaseHandoffConfigBean").since("3.0.0")
 }
 
 const fn utilisation(spec: KeySpec) -> KeySpec {
     spec.bean("workerUtilizationAwareAssignmentConfigBean")
         .since("3.0.0")
-        .not_yet(NO_V3)
 }
 
 /// Keys of hand-off and of assignment by the leader (§5.9, §5.10).
@@ -144,7 +135,6 @@ pub(super) const ASSIGNMENT_KEYS: &[KeySpec] = &[
         .at_least(51)
         .absent("2 x `failoverTimeMillis`")
         .since("3.1.1")
-        .not_yet(NO_V3)
         .effect("How often the leader assigns leases."),
     KeySpec::word(
         "leaseAssignmentStrategy",
@@ -154,7 +144,6 @@ pub(super) const ASSIGNMENT_KEYS: &[KeySpec] = &[
     )
     .default("WORKER_UTILIZATION_AWARE")
     .since("kcl-daemon")
-    .not_yet(NO_V3)
     .effect("Whether the leader balances by the workers' load or by the number of leases.")
     .java("Cannot be set from the file."),
     handoff(KeySpec::bool("isGracefulLeaseHandoffEnabled", Assignment, Wrapper))
@@ -231,10 +220,11 @@ const METRICS: &str = "workerMetricStatsTableConfigBean";
 const STATE: &str = "coordinatorStateTableConfigBean";
 
 const fn table(spec: KeySpec, bean: &'static str) -> KeySpec {
-    spec.bean(bean)
-        .since("3.0.0")
-        .not_yet("the tables of KCL 3.0 to 3.4 are not used yet")
+    spec.bean(bean).since("3.0.0")
 }
+
+const NEVER_MADE: &str =
+    "as KCL 3.5, the daemon uses this table where KCL 3.0 to 3.4 made it, and never makes one";
 
 const fn table_name(name: &'static str, bean: &'static str) -> KeySpec {
     table(KeySpec::text(name, MetadataTables), bean)
@@ -247,6 +237,7 @@ const fn billing(name: &'static str, bean: &'static str) -> KeySpec {
     table(KeySpec::word(name, MetadataTables, Object, words), bean)
         .default("PAY_PER_REQUEST")
         .effect("Billing mode at creation; `PROVISIONED` needs both capacities.")
+        .no_effect(NEVER_MADE)
 }
 
 const fn capacity(name: &'static str, bean: &'static str) -> KeySpec {
@@ -254,18 +245,21 @@ const fn capacity(name: &'static str, bean: &'static str) -> KeySpec {
         .default("0")
         .unit("capacity units")
         .effect("Capacity of a provisioned table.")
+        .no_effect(NEVER_MADE)
 }
 
 const fn recovery(name: &'static str, bean: &'static str) -> KeySpec {
     table(KeySpec::bool(name, MetadataTables, Wrapper), bean)
         .default("false")
         .effect("Switch point-in-time recovery on.")
+        .no_effect(NEVER_MADE)
 }
 
 const fn protection(name: &'static str, bean: &'static str) -> KeySpec {
     table(KeySpec::bool(name, MetadataTables, Wrapper), bean)
         .default("false")
         .effect("Create the table with deletion protection.")
+        .no_effect(NEVER_MADE)
 }
 
 const fn tags(name: &'static str, bean: &'static str) -> KeySpec {
@@ -275,5 +269,6 @@ const fn tags(name: &'static str, bean: &'static str) -> KeySpec {
     )
     .absent("none")
     .effect("Tags at creation, `k1=v1,k2=v2`.")
+    .no_effect(NEVER_MADE)
     .java("An element that is not `key=value` is dropped with a warning, as here.")
 }

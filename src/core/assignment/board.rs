@@ -56,8 +56,6 @@ pub(super) struct Board<'a> {
     pub averages: Vec<f64>,
     /// What a worker would deliver on average, KB/s.
     pub target_throughput: f64,
-    /// How many leases a worker would have on average, rounded down, at least one.
-    pub target_leases: usize,
     leases: &'a [Lease],
     seats: Vec<Seat>,
     by_id: HashMap<&'a WorkerId, usize>,
@@ -140,7 +138,6 @@ impl<'a> Board<'a> {
                 .collect(),
             averages: Vec::new(),
             target_throughput: average * considered as f64 / divisor as f64,
-            target_leases: (considered / divisor).max(1),
             leases,
             seats,
             by_id,

@@ -4,7 +4,7 @@
 //! the leader of the 3.x mode does.
 
 mod board;
-mod count;
+pub mod count;
 pub mod heirs;
 pub mod problem;
 pub mod taker;

@@ -2,13 +2,13 @@
 //!
 //! The leader gives leases without a living owner to workers, and every now and then evens the load
 //! out. It only decides; every move is a conditional write that fails when the table says otherwise by
-//! then. Who measures load how is in [`variance`](super::variance) and [`count`](super::count).
+//! then. Who measures load how is in [`variance`] and [`count`].
 //!
 //! # Where this differs from Java's leader, on purpose
 //!
 //! | rule here | Java 3.5.1 |
 //! |---|---|
-//! | a worker all of whose leases are expired is dead and gets none | gets leases while its metrics item is younger than 60 s (#1452) |
+//! | a worker that lets leases expire and shows no other sign of life is dead and gets none | gets leases while its metrics item is younger than 60 s (#1452) |
 //! | a lease without living owner is moved only if its counter still stands | relies on the owners alone |
 //! | a lease in hand-off counts for its next owner and is not planned again | counts for the old one |
 //! | a hand-off past its deadline is finished for the next owner | waits until balancing happens to pick the lease |
@@ -229,11 +229,18 @@ fn active_workers<'a>(
             *known = stats;
         }
     }
-    // Who owns something, and whether any of it lives.
+    // Who lets a lease expire and has not been seen to write to any other for as long as two renewals
+    // take is dead, although some of its leases may not have expired yet.
+    let two_renewals = problem.settings.failover * 2 / 3;
     let mut lives: HashMap<&WorkerId, bool> = HashMap::new();
     for (lease, state) in problem.leases.iter().zip(states) {
-        if let Some(owner) = lease.actual_owner() {
-            *lives.entry(owner).or_default() |= !state.is_free();
+        if let Some(owner) = lease.actual_owner()
+            && *state == LeaseState::Expired
+        {
+            let lively = problem
+                .watch
+                .has_shown_life(owner, problem.now, two_renewals);
+            lives.insert(owner, lively);
         }
     }
     let mut active: Vec<&WorkerMetricStats> = newest

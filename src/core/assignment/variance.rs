@@ -8,9 +8,11 @@
 //!
 //! Java compares load only with the fleet's average: 1.3 % CPU beside 1 % is an imbalance of 13 % to it,
 //! and a lease is moved every minute for ever. Here a worker must also be away from the average by an
-//! absolute amount: [`FLOOR_PERCENT`] or, when throughput is the load, [`FLOOR_KBPS`]. Two cases are
-//! exempt: a worker above its operating range, and a fleet in which a worker has nothing at all while
-//! another has two leases. What an idle fleet does is in [`problem`](super::problem).
+//! absolute amount: [`FLOOR_PERCENT`] or, when throughput is the load, [`FLOOR_KBPS`]. (By throughput
+//! Java even moves a lease when somebody is above the average by anything at all, because the average
+//! is the upper end of that operating range.) Two cases are exempt: a worker above the operating range
+//! that it stated itself, and a fleet in which a worker has nothing at all while another has two
+//! leases. What an idle fleet does is in [`problem`](super::problem).
 
 use crate::core::assignment::board::{Board, Load};
 use crate::core::assignment::problem::IDLE_BELOW_KBPS;
@@ -84,14 +86,10 @@ fn room(board: &Board<'_>, worker: usize) -> f64 {
         .fold(f64::MAX, f64::min)
 }
 
-/// A load after one more lease, which is taken to bring as much of it as the average lease does.
+/// A load after one more lease, which is taken to bring as much of it as the average KB/s does. There is
+/// an average: without any data the fleet is idle, and idle fleets are balanced by count.
 fn load_with(board: &Board<'_>, load: &Load, kbps: f64) -> f64 {
-    let average = board.averages[load.metric];
-    if board.target_throughput > 0.0 {
-        load.value + kbps * average / board.target_throughput
-    } else {
-        load.value + average / board.target_leases as f64
-    }
+    load.value + kbps * board.averages[load.metric] / board.target_throughput
 }
 
 /// Gives a lease to a worker and raises its loads.
@@ -187,10 +185,11 @@ fn sources(board: &Board<'_>, metric: usize, someone_waits: bool) -> Vec<(usize,
     let average = board.averages[metric];
     let band = board.settings.rebalance_threshold_percent / 100.0;
     let (lower, upper) = (average * (1.0 - band), average * (1.0 + band));
+    let by_throughput = board.throughput_metric == Some(metric);
     let matters = |load: f64| {
         let distance = (load - average).abs();
         someone_waits
-            || if board.throughput_metric == Some(metric) {
+            || if by_throughput {
                 distance / 100.0 * board.target_throughput >= FLOOR_KBPS
             } else {
                 distance >= FLOOR_PERCENT
@@ -204,7 +203,8 @@ fn sources(board: &Board<'_>, metric: usize, someone_waits: bool) -> Vec<(usize,
             continue;
         };
         let too_hot = load.value > load.limit;
-        triggered |= too_hot || (load.value > upper || load.value < lower) && matters(load.value);
+        let outside = load.value > upper || load.value < lower || too_hot;
+        triggered |= outside && (matters(load.value) || too_hot && !by_throughput);
         if load.value >= upper || too_hot {
             sources.push((worker, load.value));
         }
@@ -222,7 +222,7 @@ fn sources(board: &Board<'_>, metric: usize, someone_waits: bool) -> Vec<(usize,
 }
 
 /// Leases of a worker that together deliver about `kbps`: chosen at random, each smaller than what is
-/// still to be taken. A full share also takes what fits exactly.
+/// still to be taken. A full share is rounded: the last lease counts when half of it fits.
 fn leases_to_take(
     board: &Board<'_>,
     worker: usize,
@@ -248,8 +248,7 @@ fn leases_to_take(
     let mut rest = kbps;
     for lease in &leases {
         let left = rest - board.throughput(*lease);
-        // Sums of decimals miss each other by a hair.
-        if left > 0.0 || full_share && left > -1e-6 {
+        if left > 0.0 || full_share && rest >= board.throughput(*lease) / 2.0 {
             taken.push(*lease);
             rest = left;
         }

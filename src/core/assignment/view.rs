@@ -66,6 +66,15 @@ pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) ->
         .min(longest)
 }
 
+/// When a worker of a 3.x fleet with peers looks at the table next, if it is one of those that look at all
+/// of it: as in the 2.x algorithm, but so often that a lease that is passed on does not lie idle for long.
+#[must_use]
+pub fn watch_interval(failover: Duration, table_bytes: usize) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(1200);
+    let affordable = Duration::from_secs_f64(table_bytes as f64 / 8192.0);
+    scan_interval(failover, true, table_bytes).min(LONGEST.max(affordable))
+}
+
 /// When the table is looked at next while something is about to happen that this worker waits for: as
 /// soon as three looks a second at most, and one read unit a second at most.
 #[must_use]
@@ -74,6 +83,7 @@ pub fn quick_interval(failover: Duration, table_bytes: usize) -> Duration {
     (failover / 25)
         .max(Duration::from_millis(330))
         .max(affordable)
+        .min(scan_interval(failover, true, table_bytes))
 }
 
 #[cfg(test)]
@@ -118,6 +128,31 @@ mod tests {
             seen.record_scan([&lease], now);
             let got = availability(&lease, holding, &WorkerId::new("me"), &seen, now, F);
             assert_eq!(got, expected, "{owner} {holding:?} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_watcher_looks_more_often_and_pays_no_more() {
+        let cases = [
+            (10, 0, 1_200),
+            (10, 8 * 1024, 1_200),
+            (10, 12 * 1024, 1_500),
+            (10, 24 * 1024, 3_000),
+            (2, 0, 360),
+            (60, 0, 1_200),
+        ];
+        for (failover, bytes, millis) in cases {
+            assert_eq!(
+                watch_interval(Duration::from_secs(failover), bytes),
+                Duration::from_millis(millis),
+                "{failover} {bytes}"
+            );
+        }
+        for bytes in [0, 8 * 1024, 80 * 1024, 10 << 20] {
+            assert!(
+                quick_interval(F, bytes) <= watch_interval(F, bytes),
+                "{bytes}"
+            );
         }
     }
 

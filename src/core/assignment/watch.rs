@@ -49,12 +49,41 @@ pub struct Watch {
     /// Keys that were unowned at the first look and have not been written since: they come first.
     never_owned: HashMap<LeaseKey, u64>,
     hand_offs: HashMap<LeaseKey, HandOff>,
+    /// Who processed each lease at the last look.
+    processing: HashMap<LeaseKey, WorkerId>,
+    /// When each worker was last seen to have written to a lease that it had before.
+    signs: HashMap<WorkerId, Moment>,
 }
 
 impl Watch {
+    /// Takes in whether the lease's owner has written to it: a counter that moved while the owner stayed
+    /// the same. That a lease was assigned to a worker says nothing about that worker (#1452).
+    fn note_sign(&mut self, lease: &Lease, at: Moment) {
+        let before = self.processing.remove(&lease.key);
+        let Some(owner) = lease.actual_owner() else {
+            return;
+        };
+        let moved = self.counters.has_moved(lease);
+        if moved && before.as_ref() == Some(owner) {
+            self.signs.insert(owner.clone(), at);
+        }
+        self.processing.insert(lease.key.clone(), owner.clone());
+    }
+
+    /// Whether the worker was seen to write to its leases within the last `period` before `now`.
+    #[must_use]
+    pub fn has_shown_life(&self, worker: &WorkerId, now: Moment, period: Duration) -> bool {
+        self.signs
+            .get(worker)
+            .is_some_and(|sign| now.since(*sign) <= period)
+    }
+
     /// Takes in a whole scan answered at `at`. A hand-off first seen now has `hand_off_limit`, which is
     /// the old owner's time-out and one failover time (40 s by default).
     pub fn record_scan(&mut self, leases: &[Lease], at: Moment, hand_off_limit: Duration) {
+        for lease in leases {
+            self.note_sign(lease, at);
+        }
         let before = std::mem::take(&mut self.hand_offs);
         let unowned_before = std::mem::take(&mut self.never_owned);
         for lease in leases {
@@ -78,8 +107,21 @@ impl Watch {
         self.counters.record_scan(leases, at);
     }
 
-    /// Takes in one lease that was read, or written by this leader, at `at`.
+    /// Takes in one lease that was read at `at`.
     pub fn record(&mut self, lease: &Lease, at: Moment, hand_off_limit: Duration) {
+        self.note_sign(lease, at);
+        self.take_in(lease, at, hand_off_limit);
+    }
+
+    /// Takes in one lease as this leader itself wrote it: no sign of its owner's life.
+    pub fn record_own_write(&mut self, lease: &Lease, at: Moment, hand_off_limit: Duration) {
+        if let Some(owner) = lease.actual_owner() {
+            self.processing.insert(lease.key.clone(), owner.clone());
+        }
+        self.take_in(lease, at, hand_off_limit);
+    }
+
+    fn take_in(&mut self, lease: &Lease, at: Moment, hand_off_limit: Duration) {
         self.counters.record(lease, at);
         match &lease.checkpoint_owner {
             None => {

@@ -78,20 +78,26 @@ async fn write_only(
 }
 
 impl Coordinator {
+    /// Takes a lease as the 2.x algorithm does.
+    pub(super) fn take(&mut self, lease: Lease, how: How) {
+        let update = lease.taken_by(&self.me);
+        self.acquire(lease, update, how);
+    }
+
     /// Writes to a lease to get hold of it.
-    pub(super) fn acquire(&mut self, lease: Lease, how: How) {
+    pub(super) fn acquire(&mut self, lease: Lease, update: LeaseUpdate, how: How) {
         if !self.taking.insert(lease.key.clone()) {
             return;
         }
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
-        let (me, limit) = (self.me.clone(), self.settings.failover / 3);
+        let limit = self.settings.failover / 3;
+        let update = self.ports.keeper.style.marked(update);
         self.beside.spawn(async move {
             let sent = clock.now();
             let written = match how {
                 // The row names this worker already, so that it would prove nothing (I.10).
-                How::Assigned => write_only(&*store, &*clock, limit, &lease.renewal()).await,
+                How::Assigned => write_only(&*store, &*clock, limit, &update).await,
                 How::Taken | How::Stolen | How::Resumed => {
-                    let update = lease.taken_by(&me);
                     write_and_look(&*store, &*clock, limit, &lease, &update).await
                 }
             };
@@ -112,6 +118,9 @@ impl Coordinator {
         if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
             *known = lease.clone();
         }
+        let now = self.now();
+        self.own_writes
+            .insert(lease.key.clone(), (lease.clone(), now));
         // The leader may have begun to move it before it was adopted.
         if self.stopping > StopRequest::Run || lease.in_hand_off() {
             self.give_back(lease, sent);

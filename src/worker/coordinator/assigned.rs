@@ -17,9 +17,10 @@ use tracing::{debug, warn};
 
 use super::acquiring::How;
 use super::{Algorithm, Coordinator, Done};
-use crate::core::assignment::view::{quick_interval, scan_interval};
+use crate::core::assignment::view::{Holding, quick_interval, scan_interval, watch_interval};
+use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
-use crate::core::lease::Lease;
+use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
@@ -49,6 +50,7 @@ impl Coordinator {
         self.members
             .iter()
             .filter(|stats| stats.is_active(now, self.settings.report.report_every))
+            .filter(|stats| self.dead.get(&stats.worker) != Some(&stats.last_update))
             .map(|stats| stats.worker.clone())
             .collect()
     }
@@ -73,14 +75,18 @@ impl Coordinator {
     /// Adopts what is assigned to this worker. Leases that carried its id already when it started are
     /// another matter: a former process of the same id may be alive (`resume_own`).
     pub(super) fn discover(&mut self) {
-        let assigned: Vec<Lease> = self
+        let assigned: Vec<(Lease, LeaseUpdate)> = self
             .table
             .iter()
-            .filter(|lease| self.is_own_unheld(lease) && !self.former.contains(&lease.key))
-            .cloned()
+            .filter(|lease| self.holding(lease) == Holding::NotMine)
+            .filter(|lease| !self.former.contains(&lease.key))
+            .filter_map(|lease| match adoption(lease, &self.me) {
+                Adoption::Adopt(update) => Some((lease.clone(), update)),
+                Adoption::Wait { .. } | Adoption::LetGo(_) | Adoption::Ignore => None,
+            })
             .collect();
-        for lease in assigned {
-            self.acquire(lease, How::Assigned);
+        for (lease, update) in assigned {
+            self.acquire(lease, update, How::Assigned);
         }
     }
 
@@ -116,6 +122,7 @@ impl Coordinator {
         let watches = self.watches(at);
         let pause = match (watches, soon) {
             (true, true) => quick_interval(failover, self.table_bytes).min(usual),
+            (true, false) if has_peers || changing => watch_interval(failover, self.table_bytes),
             (true, false) => usual,
             (false, _) => scan_interval(failover, false, self.table_bytes),
         };
@@ -124,7 +131,7 @@ impl Coordinator {
             at + if soon {
                 quick_interval(failover, 0)
             } else {
-                scan_interval(failover, true, 0)
+                watch_interval(failover, 0)
             }
         });
         if let Some(leadership) = &self.leadership {
@@ -135,7 +142,7 @@ impl Coordinator {
 
     /// Asks the index for this worker's leases, and reads those it does not hold.
     pub(super) fn start_query(&mut self, now: Moment) {
-        self.next_query = Some(now + scan_interval(self.settings.failover, true, 0));
+        self.next_query = Some(now + watch_interval(self.settings.failover, 0));
         if self.querying {
             return;
         }

@@ -5,7 +5,7 @@ use tracing::info;
 use super::{Algorithm, Conduct, Coordinator, Done};
 use crate::core::leader_lock::{LeaderLock, LockSettings};
 use crate::core::time::Moment;
-use crate::ports::{MetadataPlace, OwnerIndex, TableScan};
+use crate::ports::{OwnerIndex, Place, TableScan};
 use crate::worker::leadership::Leadership;
 use crate::worker::reporter::Reporter;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ impl Coordinator {
     pub(super) fn take_up_conduct(&mut self) {
         let now = self.now();
         let conduct = self.conduct;
+        self.ports.keeper.style.set_reports(conduct.reports);
         if !conduct.reports
             && let Some(reporter) = self.reporter.take()
         {
@@ -25,13 +26,19 @@ impl Coordinator {
             });
         }
         if conduct.reports && self.reporter.is_none() {
-            self.reporter = Some(Reporter::start(
+            let reporter = Reporter::start(
                 self.ports.report.clone(),
                 self.settings.report,
                 self.me.clone(),
                 conduct.metrics_place,
                 &self.ports.coordination.spawner,
-            ));
+            );
+            let first = reporter.first();
+            self.beside.spawn(async move {
+                first.await;
+                Done::Reported
+            });
+            self.reporter = Some(reporter);
         }
         let leads = conduct.algorithm == Algorithm::Assigned;
         if !leads && let Some(leadership) = self.leadership.take() {
@@ -99,20 +106,32 @@ impl Coordinator {
         if conduct.algorithm != self.conduct.algorithm {
             info!("from now on {}", conduct.algorithm.sentence());
         }
+        if conduct.lock_place != self.conduct.lock_place
+            && let Some(leadership) = self.leadership.take()
+        {
+            // The election goes on in the other table.
+            self.releasing += 1;
+            self.beside.spawn(async move {
+                leadership.retire().await;
+                Done::Released
+            });
+        }
         self.conduct = conduct;
         self.take_up_conduct();
     }
 
     /// Takes in what a scan found beside the leases.
     pub(super) fn take_in_metadata(&mut self, scan: &TableScan, asked: Moment, at: Moment) {
+        self.scanned_version(scan);
         self.members = scan.metrics.clone();
+        self.members.extend(self.legacy_members.iter().cloned());
         // A scan may be a moment behind, and this worker's first item be missing from it.
         if let Some(own) = self.reporter.as_ref().and_then(Reporter::last) {
             self.members.retain(|stats| stats.worker != own.worker);
             self.members.push(own);
         }
         if let Some(leadership) = &self.leadership
-            && self.conduct.lock_place == MetadataPlace::LeaseTable
+            && self.conduct.lock_place == Place::LeaseTable
         {
             leadership.saw(scan.leader.clone(), asked, at);
         }

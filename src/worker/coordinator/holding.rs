@@ -21,7 +21,11 @@ const ASK_SERVICE_EVERY: Duration = Duration::from_secs(300);
 impl Coordinator {
     pub(super) fn on_lost(&mut self, key: &LeaseKey, loss: &Loss) {
         if *loss == Loss::SameWorkerId {
-            self.fail(same_worker_id(key, &self.me));
+            self.on_strange_loss(key);
+        }
+        // A leader may have taken this worker for dead.
+        if let Some(reporter) = &self.reporter {
+            reporter.report_soon();
         }
         // A consumer hears of it by itself, and its end removes the lease.
         if self
@@ -32,6 +36,18 @@ impl Coordinator {
             self.held.remove(key);
         }
         self.scan_wanted = true;
+    }
+
+    /// Somebody wrote to a lease under our name. With the 2.x algorithm that is another process with our
+    /// id; a leader may have given the lease away and back again, but not over and over.
+    fn on_strange_loss(&mut self, key: &LeaseKey) {
+        let now = self.now();
+        let lately = self.settings.failover * 3;
+        self.strange_losses.retain(|loss| now.since(*loss) < lately);
+        self.strange_losses.push(now);
+        if !self.is_assigned() || self.strange_losses.len() >= 3 {
+            self.fail(same_worker_id(key, &self.me));
+        }
     }
 
     pub(super) fn on_consumer_ended(&mut self, key: &LeaseKey, outcome: &Outcome) {
@@ -109,6 +125,15 @@ impl Coordinator {
 
     pub(super) fn start_audit(&mut self, now: Moment, has_peers: bool) {
         if self.stopping > StopRequest::Run {
+            return;
+        }
+        // In an empty table the sign of the 3.x mode comes before the first lease: whoever starts beside
+        // this worker must not find leases alone and take them for those of an older fleet.
+        let told = self
+            .reporter
+            .as_ref()
+            .is_none_or(|reporter| reporter.last().is_some());
+        if self.table.is_empty() && !told {
             return;
         }
         let leader = if self.is_assigned() {

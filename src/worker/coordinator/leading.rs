@@ -16,7 +16,9 @@ use crate::core::assignment::problem::{self, Problem};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::must_step_down;
 use crate::core::lease::{Change, Lease};
+use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
+use crate::core::worker_stats::WorkerMetricStats;
 use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
@@ -74,6 +76,13 @@ impl Coordinator {
         self.touch_own(now);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
         let settings = &self.settings.assignment;
+        // Whoever was found dead stays so until it reports again.
+        let reports: Vec<WorkerMetricStats> = self
+            .members
+            .iter()
+            .filter(|stats| self.dead.get(&stats.worker) != Some(&stats.last_update))
+            .cloned()
+            .collect();
         let members = self.active_workers();
         let due = now >= led.next_run;
         let balance = members != led.members
@@ -92,7 +101,7 @@ impl Coordinator {
                 me: &self.me,
                 leases: &self.table,
                 watch: &self.watch,
-                workers: &self.members,
+                workers: &reports,
                 settings,
                 now,
                 wall: WallTime::from_millis(self.ports.keeper.clock.wall_millis()),
@@ -101,6 +110,12 @@ impl Coordinator {
             },
             &mut |n| entropy.below(n),
         );
+        for worker in &plan.dead {
+            warn!("worker {worker} is dead: its leases are given to others");
+            let item = reports.iter().find(|stats| stats.worker == *worker);
+            let last_update = item.and_then(|stats| stats.last_update);
+            self.dead.insert(worker.clone(), last_update);
+        }
         led.idle = plan.idle;
         led.last_run = now;
         led.failures = 0;
@@ -118,7 +133,8 @@ impl Coordinator {
             .iter()
             .filter_map(|next| {
                 let lease = &self.table[next.lease];
-                (!led.writing.contains(&lease.key))
+                // What this worker is adopting just now is not moved on before it has it.
+                (!led.writing.contains(&lease.key) && !self.taking.contains(&lease.key))
                     .then(|| next.update(lease).map(|update| (lease.clone(), update)))
                     .flatten()
             })
@@ -190,7 +206,10 @@ impl Coordinator {
         };
         let now = self.now();
         let mine = at_once && row.owner.as_ref() == Some(&self.me) && !row.in_hand_off();
+        self.watch
+            .record_own_write(&row, now, self.hand_off_limit());
         self.learn(&key, Some(row.clone()), now);
+        self.own_writes.insert(key.clone(), (row.clone(), now));
         if mine && !self.held.contains_key(&key) && self.taking.insert(key) {
             // Assigned to this worker by its own conditional write: that is adopting it.
             self.on_acquired(row, sent, How::Assigned);
@@ -218,15 +237,22 @@ impl Coordinator {
             return;
         }
         let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let in_legacy = |stats: &WorkerMetricStats| self.legacy_members.contains(stats);
         let stale: Vec<_> = self
             .members
             .iter()
             .filter(|stats| stats.is_stale(wall, self.settings.stale_metrics))
-            .cloned()
+            .map(|stats| {
+                let place = if in_legacy(stats) {
+                    Place::Legacy
+                } else {
+                    Place::LeaseTable
+                };
+                (stats.clone(), place)
+            })
             .collect();
-        for stats in stale {
+        for (stats, place) in stale {
             let store = Arc::clone(&self.ports.report.store);
-            let place = self.conduct.metrics_place;
             self.beside.spawn(async move {
                 let deleted = store.delete(place, &stats).await;
                 debug!(worker = %stats.worker, ?deleted, "metrics of a worker that is gone");

@@ -4,15 +4,17 @@
 //! In the 3.x algorithm a lease is passed on to a worker that is there to notice; left without owner it
 //! would wait for the leader (`leases.md` G.6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done, StopRequest, WorkerEnd};
 use crate::core::assignment::heirs::heirs;
+use crate::core::handoff::{Role, role};
 use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::lease::{Change, Condition, Lease, LeaseUpdate};
 use crate::os::time::within;
 use crate::ports::TableScan;
 use crate::worker::consumer::Message;
@@ -46,7 +48,7 @@ impl Coordinator {
         });
         if first {
             self.retire();
-            if self.is_assigned() && !self.held.is_empty() {
+            if self.is_assigned() {
                 self.look_for_heirs();
                 return;
             }
@@ -74,6 +76,7 @@ impl Coordinator {
 
     /// What was known of the other workers may be old by now.
     fn look_for_heirs(&mut self) {
+        self.looking_for_heirs = true;
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = LOOK_FOR_HEIRS.min(self.settings.failover / 3);
         self.beside.spawn(async move {
@@ -83,6 +86,7 @@ impl Coordinator {
     }
 
     pub(super) fn on_heirs(&mut self, scan: Option<TableScan>) {
+        self.looking_for_heirs = false;
         let now = self.now();
         match scan {
             Some(scan) => {
@@ -110,16 +114,64 @@ impl Coordinator {
                 peers.remove(owner);
             }
         }
-        let leaving: BTreeSet<LeaseKey> = self.held.keys().cloned().collect();
-        let most = self.settings.limits.max_leases;
-        let named: Vec<(LeaseKey, WorkerId)> = heirs(&leaving, &self.table, &peers, most)
-            .into_iter()
+        let mine = |lease: &&Lease| {
+            let unheld = !self.held.contains_key(&lease.key) && !self.taking.contains(&lease.key);
+            unheld && role(lease, &self.me) != Role::Stranger
+        };
+        let unheld: Vec<Lease> = self.table.iter().filter(mine).cloned().collect();
+        let leaving: BTreeSet<LeaseKey> = self
+            .held
+            .keys()
+            .chain(unheld.iter().map(|lease| &lease.key))
+            .cloned()
             .collect();
-        for (key, heir) in named {
-            if let Some(held) = self.held.get(&key) {
-                held.handle.leave_to(heir);
+        let most = self.settings.limits.max_leases;
+        let named: BTreeMap<LeaseKey, WorkerId> = heirs(&leaving, &self.table, &peers, most);
+        for (key, heir) in &named {
+            if let Some(held) = self.held.get(key) {
+                held.handle.leave_to(heir.clone());
             }
         }
+        for lease in unheld {
+            let update = self.passed_on(&lease, named.get(&lease.key));
+            if let Some(update) = update {
+                self.pass_on(update);
+            }
+        }
+    }
+
+    /// What becomes of a lease that was given to this worker and not adopted yet.
+    fn passed_on(&self, lease: &Lease, heir: Option<&WorkerId>) -> Option<LeaseUpdate> {
+        match (role(lease, &self.me), heir) {
+            (Role::Owner | Role::Knotted, Some(heir)) => Some(lease.assigned_if_silent_to(heir)),
+            (Role::Owner | Role::Knotted, None) => Some(lease.released(&self.me)),
+            (Role::GivingWay { .. }, _) => lease.hand_off_finished_by(&self.me),
+            // The old owner still works on it: it shall hand it to somebody who is there.
+            (Role::Next { from }, Some(heir)) if *heir != from => Some(LeaseUpdate {
+                condition: Condition::Owners {
+                    owner: lease.owner.clone(),
+                    checkpoint_owner: lease.checkpoint_owner.clone(),
+                    counter: None,
+                },
+                change: Change::BeginHandOff {
+                    from,
+                    to: heir.clone(),
+                },
+                ..lease.renewal()
+            }),
+            (Role::Next { .. } | Role::Stranger, _) => None,
+        }
+    }
+
+    fn pass_on(&mut self, update: LeaseUpdate) {
+        self.releasing += 1;
+        let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
+        let limit = self.settings.failover / 3;
+        self.beside.spawn(async move {
+            let written = within(&*clock, limit, store.update(&update)).await;
+            debug!(lease = %update.key, ?written, "passed the lease on");
+            Done::Released
+        });
     }
 
     fn stop_consumers(&mut self) {
@@ -165,6 +217,7 @@ impl Coordinator {
 
     pub(super) fn is_over(&self) -> bool {
         self.stopping > StopRequest::Run
+            && !self.looking_for_heirs
             && self.releasing == 0
             && self.taking.is_empty()
             && self.held.is_empty()

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
-use crate::core::assignment::watch::LeaseState;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
@@ -31,6 +30,10 @@ impl Coordinator {
         self.scan_wanted = false;
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover.max(Duration::from_secs(2));
+        let metrics = self
+            .conduct
+            .legacy_metrics
+            .then(|| Arc::clone(&self.ports.report.store));
         self.beside.spawn(async move {
             let asked = clock.now();
             let scan = match within(&*clock, limit, store.scan()).await {
@@ -41,8 +44,21 @@ impl Coordinator {
                     limit.as_secs()
                 ))),
             };
+            let legacy = match metrics {
+                Some(metrics) if scan.is_ok() => {
+                    match within(&*clock, limit, metrics.list_legacy()).await {
+                        Ok(Ok(legacy)) => legacy,
+                        failed => {
+                            debug!("the table of metrics cannot be read: {failed:?}");
+                            Vec::new()
+                        }
+                    }
+                }
+                _ => Vec::new(),
+            };
             Done::Scanned {
                 scan,
+                legacy,
                 asked,
                 at: clock.now(),
             }
@@ -77,11 +93,10 @@ impl Coordinator {
         }
         self.table_bytes = scan.bytes;
         self.take_in_metadata(&scan, asked, at);
+        self.watch_purity(&scan, at);
         self.table = scan.leases;
-        if !std::mem::replace(&mut self.looked_once, true) {
-            let own = self.table.iter().filter(|lease| self.is_own_unheld(lease));
-            self.former = own.map(|lease| lease.key.clone()).collect();
-        }
+        self.put_own_writes_back(asked);
+        self.remember_former();
         let has_peers = self.has_peers(at);
         self.plan_next_look(at, has_peers);
         debug!(
@@ -97,6 +112,40 @@ impl Coordinator {
         self.start_clean_up();
         self.start_audit(at, has_peers);
         self.delete_stale_metrics(at);
+    }
+
+    /// Leases that carried this worker's id when it first looked. One that somebody else had since, and
+    /// that comes back, was given to this very process.
+    fn remember_former(&mut self) {
+        let mine: BTreeSet<LeaseKey> = self
+            .table
+            .iter()
+            .filter(|lease| {
+                lease.owner.as_ref() == Some(&self.me)
+                    || lease.checkpoint_owner.as_ref() == Some(&self.me)
+            })
+            .map(|lease| lease.key.clone())
+            .collect();
+        if std::mem::replace(&mut self.looked_once, true) {
+            self.former.retain(|key| mine.contains(key));
+        } else {
+            self.former = mine;
+        }
+    }
+
+    /// A scan may show rows as they were before this worker's last writes: it was asked for before, or
+    /// is a little behind. A leader that believed it would move the same load twice.
+    fn put_own_writes_back(&mut self, asked: Moment) {
+        const BEHIND: Duration = Duration::from_secs(1);
+        self.own_writes
+            .retain(|_, (_, written)| asked < *written + BEHIND);
+        for lease in &mut self.table {
+            if let Some((own, _)) = self.own_writes.get(&lease.key)
+                && lease.counter <= own.counter
+            {
+                *lease = own.clone();
+            }
+        }
     }
 
     /// What a leader leaves to an old owner before it moves a lease without its help.

@@ -9,6 +9,7 @@ use super::acquiring::How;
 use super::{Coordinator, StopRequest};
 use crate::core::assignment::taker::{self, Candidate};
 use crate::core::assignment::view::{Holding, availability};
+use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Counter, Lease, LeaseUpdate};
 use crate::core::time::Moment;
@@ -103,10 +104,10 @@ impl Coordinator {
             debug!(target = plan.target, take = ?taker::keys(&plan.take), steal = ?taker::keys(&plan.steal), "taking leases");
         }
         for lease in plan.take {
-            self.acquire(lease, How::Taken);
+            self.take(lease, How::Taken);
         }
         for lease in plan.steal {
-            self.acquire(lease, How::Stolen);
+            self.take(lease, How::Stolen);
         }
     }
 
@@ -130,17 +131,22 @@ impl Coordinator {
                 .is_some_and(|at| now >= at)
     }
 
-    /// A former process of this worker was to hand these leases off: it is dead, so they go at once
-    /// (I.34).
+    /// Leases that this worker has to hand off and does not hold go at once (I.34): either the leader
+    /// moved them on before they were adopted, or a former process of this worker had them, which is
+    /// dead.
     fn end_own_hand_offs(&mut self, now: Moment) {
         let strays: Vec<LeaseUpdate> = self
             .table
             .iter()
             .filter(|lease| self.holding(lease) == Holding::NotMine)
-            .filter(|lease| self.is_left_behind(lease, now))
-            .filter_map(|lease| lease.hand_off_finished_by(&self.me))
+            .filter(|lease| !self.former.contains(&lease.key) || self.is_left_behind(lease, now))
+            .filter_map(|lease| match adoption(lease, &self.me) {
+                Adoption::LetGo(update) => Some(update),
+                Adoption::Adopt(_) | Adoption::Wait { .. } | Adoption::Ignore => None,
+            })
             .collect();
         for update in strays {
+            self.former.remove(&update.key);
             self.write_once(update);
         }
     }
@@ -155,7 +161,7 @@ impl Coordinator {
             .cloned()
             .collect();
         for lease in mine {
-            self.acquire(lease, How::Resumed);
+            self.take(lease, How::Resumed);
         }
         self.end_own_hand_offs(now);
     }

@@ -8,7 +8,7 @@ use crate::core::assignment::problem::Settings as AssignmentSettings;
 use crate::core::assignment::taker::Limits;
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::sequence::InitialPosition;
-use crate::ports::MetadataPlace;
+use crate::ports::Place;
 use crate::worker::consumer::{ConsumerPorts, ConsumerStatus};
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
@@ -73,27 +73,11 @@ pub struct Conduct {
     /// Whether it sees to the index of leases by owner.
     pub creates_index: bool,
     /// Where the leader's lock is.
-    pub lock_place: MetadataPlace,
+    pub lock_place: Place,
     /// Where its own metrics go.
-    pub metrics_place: MetadataPlace,
-}
-
-impl Conduct {
-    /// That of KCL 2.x, which writes nothing but leases.
-    pub const V2: Self = Self {
-        algorithm: Algorithm::Taking,
-        reports: false,
-        creates_index: false,
-        lock_place: MetadataPlace::LeaseTable,
-        metrics_place: MetadataPlace::LeaseTable,
-    };
-    /// That of KCL 3.5 in a table of its own.
-    pub const V3: Self = Self {
-        algorithm: Algorithm::Assigned,
-        reports: true,
-        creates_index: true,
-        ..Self::V2
-    };
+    pub metrics_place: Place,
+    /// Whether other workers' metrics may also be in a table of their own.
+    pub legacy_metrics: bool,
 }
 
 /// How long an end may take (`shutdownGraceMillis`).

@@ -2,6 +2,8 @@ use super::*;
 use crate::core::lease::Counter;
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
+use crate::os::tasks::Spawner;
+use crate::ports::Clock;
 use crate::worker::testing::{Fault, MemoryStore, at, owned};
 
 const F: Duration = Duration::from_secs(9);
@@ -22,6 +24,7 @@ impl Bench {
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::from_seed(1)),
             spawner: Spawner::current().unwrap(),
+            style: Arc::default(),
         };
         let settings = KeeperSettings {
             failover: F,

@@ -19,7 +19,7 @@ struct Table {
 
 #[async_trait]
 impl WorkerMetricsStore for Table {
-    async fn put(&self, _: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+    async fn put(&self, _: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
         let failure = self.failures.lock().unwrap().pop_front();
         if failure != Some(false) {
             *self.item.lock().unwrap() = Some(stats.clone());
@@ -31,11 +31,7 @@ impl WorkerMetricsStore for Table {
         }
     }
 
-    async fn delete(
-        &self,
-        _: MetadataPlace,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError> {
+    async fn delete(&self, _: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
         let mut item = self.item.lock().unwrap();
         let same = item
             .as_ref()
@@ -89,7 +85,7 @@ impl Bench {
         };
         let me = WorkerId::new("me");
         let spawner = Spawner::current().unwrap();
-        let place = MetadataPlace::LeaseTable;
+        let place = Place::LeaseTable;
         let reporter = Reporter::start(ports, settings, me, place, &spawner);
         Self {
             table,

@@ -15,10 +15,11 @@ use kcl_daemon::worker::consumer::{ConsumerPorts, ConsumerSettings};
 use kcl_daemon::worker::coordinator::{
     Coordinator, CoordinatorPorts, Grace, LeaseSettings, StopRequest,
 };
+use kcl_daemon::worker::joining::{JoinSettings, join};
 use kcl_daemon::worker::keeper::KeeperPorts;
 use kcl_daemon::worker::leadership::LeadershipPorts;
 use kcl_daemon::worker::reporter::{ReportPorts, ReportSettings};
-use kcl_daemon::worker::startup::{Patience, check_stream, open_table};
+use kcl_daemon::worker::startup::{Patience, check_stream};
 use tokio::sync::watch;
 
 use super::load::SimProbe;
@@ -173,30 +174,35 @@ impl Fleet {
     ) -> String {
         let ports = self.ports(process);
         let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
+        let me = WorkerId::new(&process.name);
+        let joining = JoinSettings {
+            wanted: self.plan.wanted,
+            force: false,
+            migrate: false,
+            bake: Duration::from_secs(86_400),
+            failover: self.plan.failover,
+            report_interval: self.plan.report_every,
+        };
         let patience = || Patience::new(clock, entropy, Duration::from_secs(1));
         let ready = async {
             let stream = check_stream(&*ports.consumer.fetcher.stream, patience());
-            let table = open_table(
-                &*ports.consumer.store,
-                self.plan.conduct.creates_index,
-                patience(),
-            );
+            let table = join(&ports, &me, &joining, patience());
             tokio::try_join!(stream, table).map_err(|error| error.to_string())
         };
-        tokio::select! {
+        let ((), standing) = tokio::select! {
             biased;
             ready = ready => match ready {
-                Ok(_) => {}
+                Ok(ready) => ready,
                 Err(error) => return format!("cannot start: {error}"),
             },
             _ = stop.changed() => return "stopped before it began".to_owned(),
-        }
+        };
         let (coordinator, _held) = Coordinator::new(
-            WorkerId::new(&process.name),
+            me.clone(),
             ports.clone(),
             self.lease_settings(),
             self.consumer_settings(),
-            self.plan.conduct,
+            standing,
             resume,
             Grace::of(self.plan.grace),
             stop,
@@ -216,6 +222,7 @@ impl Fleet {
         CoordinatorPorts {
             keeper: KeeperPorts {
                 store: quick.clone(),
+                style: Arc::default(),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 spawner: spawner.clone(),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use kcl_daemon::core::assignment::problem::Strategy;
 use kcl_daemon::core::assignment::taker::Limits;
 use kcl_daemon::core::consumer::FailurePolicy;
+use kcl_daemon::core::migration::client_version::Configured;
 use kcl_daemon::core::sequence::InitialPosition;
-use kcl_daemon::worker::coordinator::Conduct;
+use kcl_daemon::worker::joining::Wanted;
 
 use crate::children::{Checkpoints, ChildSettings};
 use crate::weather::Weather;
@@ -75,8 +76,8 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// Where reading starts.
     pub position: InitialPosition,
-    /// Which algorithm the fleet follows.
-    pub conduct: Conduct,
+    /// `clientVersionConfig`: which algorithm the fleet follows.
+    pub wanted: Wanted,
     /// `leaseAssignmentStrategy`.
     pub strategy: Strategy,
     /// `isGracefulLeaseHandoffEnabled`.
@@ -145,7 +146,7 @@ impl Plan {
                 })
                 .collect(),
             position: InitialPosition::TrimHorizon,
-            conduct: Conduct::V2,
+            wanted: Wanted::Explicit(Configured::Phase1),
             strategy: Strategy::WorkerUtilizationAware,
             graceful_hand_off: true,
             hand_off_timeout: Duration::from_secs(30),
@@ -181,6 +182,11 @@ impl Plan {
             old_rows: false,
             history: false,
         }
+    }
+
+    /// Whether a leader may assign the leases of this fleet.
+    pub fn may_be_assigned(&self) -> bool {
+        self.wanted != Wanted::Explicit(Configured::Phase1)
     }
 
     /// The mixed scenario of a seed: a random subset of everything that can go wrong (swarm).
@@ -262,7 +268,7 @@ impl Plan {
     /// Which kinds of bad weather this seed has, and how bad.
     fn tempers(&mut self, rng: &mut Rng, f: Time) {
         let table = &mut self.weather.table;
-        let mut some = |rng: &mut Rng, chance: u32, worst: u64| match rng.chance(chance) {
+        let some = |rng: &mut Rng, chance: u32, worst: u64| match rng.chance(chance) {
             true => u32::try_from(rng.mostly_low(1, worst)).unwrap_or(0),
             false => 0,
         };

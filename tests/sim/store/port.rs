@@ -6,10 +6,13 @@ use async_trait::async_trait;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use kcl_daemon::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use kcl_daemon::core::migration::client_version::ClientVersion;
+use kcl_daemon::core::migration::single_table::{Place, TableStatus};
+use kcl_daemon::core::migration::{ItemWrite, MigrationItem};
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::{
-    CoordinatorStore, Created, ForeignItem, LeaseStore, MetadataPlace, OwnerIndex, StoreError,
-    TableScan, UnreadableRow, WorkerMetricsStore, Written,
+    CoordinatorStore, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan,
+    UnreadableRow, WorkerMetricsStore, Written,
 };
 
 use super::SimStore;
@@ -93,6 +96,10 @@ impl LeaseStore for SimStore {
                         scan.foreign.push(foreign(key, "WORKER_METRIC_STATS"));
                         scan.metrics.push(stats.clone());
                     }
+                    Item::ClientVersion(item) => {
+                        scan.foreign.push(foreign(key, "CLIENT_VERSION_MIGRATION"));
+                        scan.client_version = Some(item.clone());
+                    }
                     Item::Foreign(kind) => scan.foreign.push(foreign(key, kind)),
                     Item::Garbage => scan.unreadable.push(UnreadableRow {
                         key,
@@ -147,7 +154,7 @@ fn foreign(key: String, kind: &str) -> ForeignItem {
 
 #[async_trait]
 impl CoordinatorStore for SimStore {
-    async fn leader(&self, place: MetadataPlace) -> Result<Option<LockItem>, StoreError> {
+    async fn leader(&self, place: Place) -> Result<Option<LockItem>, StoreError> {
         only_here(place)?;
         match self.request(Op::Leader).await {
             Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_leader).cloned()),
@@ -157,7 +164,7 @@ impl CoordinatorStore for SimStore {
 
     async fn write_leader(
         &self,
-        place: MetadataPlace,
+        place: Place,
         write: &LockWrite,
     ) -> Result<LockOutcome, StoreError> {
         only_here(place)?;
@@ -168,11 +175,72 @@ impl CoordinatorStore for SimStore {
             answer => Err(failed(&answer)),
         }
     }
+
+    async fn client_version(
+        &self,
+        place: Place,
+    ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
+        if place == Place::Legacy {
+            return Ok(None);
+        }
+        match self.request(Op::ClientVersion).await {
+            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_client_version).cloned()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn write_client_version(
+        &self,
+        place: Place,
+        write: &ItemWrite<ClientVersion>,
+    ) -> Result<bool, StoreError> {
+        only_here(place)?;
+        happened(&self.request(Op::WriteClientVersion(write.clone())).await)
+    }
+
+    // The tables of KCL 3.0 to 3.4 are not there.
+
+    async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write_table_status(&self, _: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn delete_table_status(&self, _: TableStatus) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn legacy_items(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn move_legacy_items(&self, _: &WorkerId, _: &[String]) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn complete_table_migration(
+        &self,
+        _: &WorkerId,
+        _: &ItemWrite<TableStatus>,
+    ) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+}
+
+/// Whether a write happened; an answer that did not come is an error, after which one reads again.
+fn happened(answer: &Answer) -> Result<bool, StoreError> {
+    match answer {
+        Answer::Done => Ok(true),
+        Answer::Lost(_) => Ok(false),
+        answer => Err(failed(answer)),
+    }
 }
 
 #[async_trait]
 impl WorkerMetricsStore for SimStore {
-    async fn put(&self, place: MetadataPlace, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+    async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
         only_here(place)?;
         match self.request(Op::PutMetrics(stats.clone())).await {
             Answer::Done => Ok(()),
@@ -180,11 +248,7 @@ impl WorkerMetricsStore for SimStore {
         }
     }
 
-    async fn delete(
-        &self,
-        place: MetadataPlace,
-        stats: &WorkerMetricStats,
-    ) -> Result<bool, StoreError> {
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
         only_here(place)?;
         match self.request(Op::DeleteMetrics(stats.clone())).await {
             Answer::Deleted(done) => Ok(done),
@@ -198,9 +262,9 @@ impl WorkerMetricsStore for SimStore {
 }
 
 /// There is one table only.
-fn only_here(place: MetadataPlace) -> Result<(), StoreError> {
+fn only_here(place: Place) -> Result<(), StoreError> {
     match place {
-        MetadataPlace::LeaseTable => Ok(()),
-        MetadataPlace::LegacyTable => Err(StoreError::TableMissing("no such table".to_owned())),
+        Place::LeaseTable => Ok(()),
+        Place::Legacy => Err(StoreError::TableMissing("no such table".to_owned())),
     }
 }

@@ -145,7 +145,13 @@ impl SimStore {
 fn is_write(op: &Op) -> bool {
     !matches!(
         op,
-        Op::Scan | Op::Get(..) | Op::Open(_) | Op::Index | Op::Query(_) | Op::Leader
+        Op::Scan
+            | Op::Get(..)
+            | Op::Open(_)
+            | Op::Index
+            | Op::Query(_)
+            | Op::Leader
+            | Op::ClientVersion
     )
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kcl_daemon::core::ids::LeaseKey;
 use kcl_daemon::core::leader_lock;
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::ItemCondition;
+use kcl_daemon::core::migration::client_version;
 use kcl_daemon::ports::OwnerIndex;
 
 use crate::trace::{Answer, Op, Row};
@@ -168,6 +170,25 @@ impl Table {
                 }
                 let after = write.applied_to(lock).map(Row::leader).map(Arc::new);
                 self.write(now, &key, after, Answer::Done)
+            }
+            Op::ClientVersion => {
+                let row = self.row(&LeaseKey::new(client_version::KEY)).cloned();
+                Effect::nothing(Answer::Row(row))
+            }
+            Op::WriteClientVersion(write) => {
+                let key = LeaseKey::new(client_version::KEY);
+                let current = self.row(&key).cloned();
+                let state = current.as_deref().and_then(Row::as_client_version);
+                let holds = match (&write.condition, state) {
+                    (ItemCondition::Absent, state) => state.is_none(),
+                    (ItemCondition::State(wanted), Some(item)) => item.now.state == *wanted,
+                    (ItemCondition::State(_), None) => false,
+                };
+                if !holds {
+                    return Effect::nothing(Answer::Lost(current));
+                }
+                let after = Arc::new(Row::client_version(write.item.clone()));
+                self.write(now, &key, Some(after), Answer::Done)
             }
             Op::PutMetrics(stats) => {
                 let row = Arc::new(Row::metrics(stats.clone()));

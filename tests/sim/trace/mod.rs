@@ -14,6 +14,8 @@ use kcl_daemon::core::hash_range::HashRange;
 use kcl_daemon::core::ids::{LeaseKey, ShardId, WorkerId};
 use kcl_daemon::core::leader_lock::LockWrite;
 use kcl_daemon::core::lease::{LeaseDeletion, LeaseUpdate};
+use kcl_daemon::core::migration::ItemWrite;
+use kcl_daemon::core::migration::client_version::ClientVersion;
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::OwnerIndex;
@@ -85,6 +87,10 @@ pub enum Op {
     Leader,
     /// Write the leader's lock.
     WriteLeader(LockWrite),
+    /// Read how far the fleet's migration is.
+    ClientVersion,
+    /// Write how far it is.
+    WriteClientVersion(ItemWrite<ClientVersion>),
     /// Write a worker's metrics.
     PutMetrics(WorkerMetricStats),
     /// Delete a worker's metrics if they are still these.

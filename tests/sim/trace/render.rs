@@ -209,6 +209,11 @@ fn op_text(op: &Op) -> String {
             LockChange::Heartbeat { .. } => "heartbeat of the leader".to_owned(),
             LockChange::Delete => "lead no more".to_owned(),
         },
+        Op::ClientVersion => "get the client version".to_owned(),
+        Op::WriteClientVersion(write) => format!(
+            "client version {:?} if {:?}",
+            write.item.now.state, write.condition
+        ),
         Op::PutMetrics(stats) => format!("put metrics {:?}", stats.stats),
         Op::DeleteMetrics(stats) => format!("delete metrics of {}", stats.worker),
     }
@@ -221,6 +226,7 @@ fn row_text(row: Option<&Row>) -> String {
             Item::Leader(lock) => {
                 format!("[Leader is {} {}]", lock.owner, &lock.version.as_str()[..8])
             }
+            Item::ClientVersion(item) => format!("[client version {:?}]", item.now.state),
             Item::Metrics(stats) => format!("[metrics of {key} at {:?}]", stats.last_update),
             Item::Foreign(kind) => format!("[{kind} {key}]"),
             Item::Garbage => format!("[garbage {key}]"),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::leader_lock::LockItem;
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::MigrationItem;
+use kcl_daemon::core::migration::client_version::{self, ClientVersion};
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 
@@ -34,6 +36,8 @@ pub enum Item {
     Leader(LockItem),
     /// What a worker says of its load.
     Metrics(WorkerMetricStats),
+    /// How far the fleet is from one algorithm to the other.
+    ClientVersion(MigrationItem<ClientVersion>),
     /// Another item of the 3.x coordination, of this `entityType`.
     Foreign(String),
     /// It looks like a lease and cannot be read.
@@ -54,6 +58,14 @@ impl Row {
         Self::Item {
             key: LeaseKey::new(kcl_daemon::core::leader_lock::KEY),
             item: Item::Leader(item),
+        }
+    }
+
+    /// How far the fleet is from one algorithm to the other.
+    pub fn client_version(item: MigrationItem<ClientVersion>) -> Self {
+        Self::Item {
+            key: LeaseKey::new(client_version::KEY),
+            item: Item::ClientVersion(item),
         }
     }
 
@@ -88,6 +100,17 @@ impl Row {
                 item: Item::Leader(lock),
                 ..
             } => Some(lock),
+            _ => None,
+        }
+    }
+
+    /// The state of the migration it is.
+    pub fn as_client_version(&self) -> Option<&MigrationItem<ClientVersion>> {
+        match self {
+            Self::Item {
+                item: Item::ClientVersion(item),
+                ..
+            } => Some(item),
             _ => None,
         }
     }

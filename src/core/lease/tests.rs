@@ -298,3 +298,28 @@ fn the_throughput_rides_on_a_write() {
         Some(3.0)
     );
 }
+
+#[test]
+fn a_mark_holds_until_somebody_else_writes() {
+    let row = owned("a");
+    assert!(!row.marked);
+    let marked = row.renewal().marked().applied_to(&row);
+    assert!(marked.marked);
+    // A Java worker of the same name goes on: its write leaves the mark behind.
+    assert!(!marked.renewal().applied_to(&marked).marked);
+    // Writes that leave the counter leave the mark.
+    let moving = marked.handed_off_to(&worker("b")).unwrap().marked();
+    assert!(!moving.mark);
+    assert!(moving.applied_to(&marked).marked);
+    // One that does not know the counter cannot leave one.
+    assert!(!marked.assigned_to(&worker("b")).marked().mark);
+    for update in [
+        row.taken_by(&worker("b")),
+        row.checkpointed(at("5")),
+        row.released(&worker("a")),
+        row.renewal_noticing_hand_off(),
+        row.assigned_if_silent_to(&worker("b")),
+    ] {
+        assert!(update.marked().applied_to(&row).marked);
+    }
+}
