@@ -1,8 +1,9 @@
 //! When a lease of somebody else counts as expired.
 //!
 //! Rule (`leases.md` B.3, I.3): an observer remembers, per lease, the moment on its own monotonic clock
-//! at which it saw the counter *change*. A lease is expired when its counter then stayed the same for
-//! longer than the failover time. Nobody's wall clock matters, and one look is never enough.
+//! at which it saw the counter *change*. A lease is expired when it *sees* the same counter longer than
+//! the failover time after that. Nobody's wall clock matters, one look is never enough, and the time
+//! in which the table could not be read proves nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +15,28 @@ use crate::core::time::Moment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Observation {
     counter: Counter,
+    /// When this counter was seen first.
     since: Moment,
+    /// When it was seen last.
+    last: Moment,
+}
+
+impl Observation {
+    const fn new(counter: Counter, at: Moment) -> Self {
+        Self {
+            counter,
+            since: at,
+            last: at,
+        }
+    }
+
+    fn see(&mut self, counter: Counter, at: Moment) {
+        if self.counter == counter {
+            self.last = self.last.max(at);
+        } else {
+            *self = Self::new(counter, at);
+        }
+    }
 }
 
 /// What one worker has seen of the leases' counters.
@@ -28,29 +50,18 @@ impl Observations {
     pub fn record_scan<'a>(&mut self, leases: impl IntoIterator<Item = &'a Lease>, at: Moment) {
         let before = std::mem::take(&mut self.seen);
         for lease in leases {
-            let observation = match before.get(&lease.key) {
-                Some(old) if old.counter == lease.counter => *old,
-                _ => Observation {
-                    counter: lease.counter,
-                    since: at,
-                },
-            };
+            let known = before.get(&lease.key).copied();
+            let mut observation = known.unwrap_or(Observation::new(lease.counter, at));
+            observation.see(lease.counter, at);
             self.seen.insert(lease.key.clone(), observation);
         }
     }
 
     /// Takes in one lease that was read at `at`.
     pub fn record(&mut self, lease: &Lease, at: Moment) {
-        let observation = self.seen.entry(lease.key.clone()).or_insert(Observation {
-            counter: lease.counter,
-            since: at,
-        });
-        if observation.counter != lease.counter {
-            *observation = Observation {
-                counter: lease.counter,
-                since: at,
-            };
-        }
+        let fresh = Observation::new(lease.counter, at);
+        let observation = self.seen.entry(lease.key.clone()).or_insert(fresh);
+        observation.see(lease.counter, at);
     }
 
     /// Takes in that the lease lives at `at`, although its row was not read: its owner is known to
@@ -58,6 +69,7 @@ impl Observations {
     pub fn touch(&mut self, key: &LeaseKey, at: Moment) {
         if let Some(seen) = self.seen.get_mut(key) {
             seen.since = seen.since.max(at);
+            seen.last = seen.last.max(at);
         }
     }
 
@@ -75,7 +87,7 @@ impl Observations {
         self.seen.contains_key(key)
     }
 
-    /// The moment from which on the lease counts as expired if its counter stays what it is;
+    /// The moment after which the lease counts as expired once it is seen again with the same counter;
     /// `None` for a lease that was never observed with this counter.
     #[must_use]
     pub fn expires_at(&self, lease: &Lease, failover: Duration) -> Option<Moment> {
@@ -85,21 +97,25 @@ impl Observations {
             .map(|seen| seen.since + failover)
     }
 
+    /// Whether, as far as was seen until `now`, nobody has written to the lease for longer than `span`.
+    #[must_use]
+    pub fn is_silent(&self, lease: &Lease, now: Moment, span: Duration) -> bool {
+        self.seen.get(&lease.key).is_some_and(|seen| {
+            seen.counter == lease.counter && seen.last.min(now) > seen.since + span
+        })
+    }
+
     /// Whether the lease is owned and its owner has shown no life for longer than the failover time.
     #[must_use]
     pub fn is_expired(&self, lease: &Lease, now: Moment, failover: Duration) -> bool {
-        lease.owner.is_some()
-            && self
-                .expires_at(lease, failover)
-                .is_some_and(|expiry| now > expiry)
+        lease.owner.is_some() && self.is_silent(lease, now, failover)
     }
 
     /// Whether the lease's counter has stood still for so long, owned or not, that any worker may take
     /// it beyond its fair share (three failover times, `leases.md` B.4).
     #[must_use]
     pub fn is_very_old(&self, lease: &Lease, now: Moment, failover: Duration) -> bool {
-        self.expires_at(lease, failover.saturating_mul(3))
-            .is_some_and(|expiry| now > expiry)
+        self.is_silent(lease, now, failover.saturating_mul(3))
     }
 }
 
@@ -133,22 +149,29 @@ mod tests {
         let first = lease(5, Some("a"));
         assert!(!seen.is_expired(&first, at(100), F), "never seen");
         seen.record_scan([&first], at(100));
+        assert!(!seen.is_expired(&first, at(200), F), "one look");
+        seen.record(&first, at(110));
         assert!(
-            !seen.is_expired(&first, at(110), F),
+            !seen.is_expired(&first, at(200), F),
             "exactly F is not more than F"
         );
-        assert!(seen.is_expired(&first, at(111), F));
         let renewed = lease(6, Some("a"));
-        seen.record_scan([&renewed], at(109));
-        assert!(!seen.is_expired(&renewed, at(119), F));
-        assert!(seen.is_expired(&renewed, at(120), F));
+        seen.record_scan([&renewed], at(111));
+        assert!(!seen.is_expired(&renewed, at(200), F));
         // An unchanged look does not postpone it.
         seen.record(&renewed, at(118));
-        assert!(seen.is_expired(&renewed, at(120), F));
+        assert!(
+            !seen.is_expired(&renewed, at(200), F),
+            "what was not seen proves nothing"
+        );
+        seen.record(&renewed, at(122));
+        assert!(seen.is_expired(&renewed, at(122), F));
+        assert!(!seen.is_expired(&renewed, at(121), F), "not yet seen then");
         // A changed one does.
         let again = lease(7, Some("a"));
-        seen.record(&again, at(119));
-        assert!(!seen.is_expired(&again, at(129), F));
+        seen.record(&again, at(123));
+        seen.record(&again, at(133));
+        assert!(!seen.is_expired(&again, at(133), F));
     }
 
     #[test]
@@ -174,7 +197,9 @@ mod tests {
         let mut seen = Observations::default();
         let old = lease(5, Some("a"));
         seen.record_scan([&old], at(0));
-        assert!(!seen.is_very_old(&old, at(30), F));
+        seen.record_scan([&old], at(30));
+        assert!(!seen.is_very_old(&old, at(31), F));
+        seen.record_scan([&old], at(31));
         assert!(seen.is_very_old(&old, at(31), F));
     }
 }

@@ -104,6 +104,42 @@ pub fn initial_leases(
         .collect())
 }
 
+/// What an initial sync that did not come to its end left to do: the leases of `initial` that do not
+/// exist, if all that exist are of it. `None` when they are not, so that [`missing_leases`] has to say.
+///
+/// The walk of that function would begin at the oldest ancestors instead, and read what lies before the
+/// initial position beside, and after, what was begun.
+#[must_use]
+pub fn rest_of_initial_leases(initial: &[Lease], leases: &[Lease]) -> Option<Vec<Lease>> {
+    let known: HashSet<&LeaseKey> = initial.iter().map(|lease| &lease.key).collect();
+    if !leases.iter().all(|lease| known.contains(&lease.key)) {
+        return None;
+    }
+    let existing: HashSet<&LeaseKey> = leases.iter().map(|lease| &lease.key).collect();
+    let rest = initial
+        .iter()
+        .filter(|lease| !existing.contains(&lease.key));
+    Some(rest.cloned().collect())
+}
+
+/// The children whose leases have to be made for a finished shard: those without a lease, unless one of
+/// their own descendants has one, as then they were read already (`leases.md` E.1, repair rule).
+#[must_use]
+pub fn lost_children(
+    children: &[ChildShard],
+    shards: &[Shard],
+    leased: &HashSet<ShardId>,
+) -> Vec<ChildShard> {
+    let by_id: HashMap<&ShardId, &Shard> = shards.iter().map(|shard| (&shard.id, shard)).collect();
+    children
+        .iter()
+        .filter(|child| {
+            !leased.contains(&child.id) && !has_leased_descendant(&child.id, &by_id, leased)
+        })
+        .cloned()
+        .collect()
+}
+
 /// The leases that are missing from a table that has some.
 ///
 /// # Errors
@@ -153,9 +189,10 @@ pub fn missing_leases(
             walk.planned.insert(shard.id.clone(), position.sentinel());
         }
     }
-    let repairs = missing_children(&by_id, leases, &walk.leased);
+    let repairs = missing_children(&by_id, leases, &walk.leased, position);
+    // The walk does not know that their parents were read: it would begin at LATEST (I.25).
     for id in repairs {
-        walk.planned.entry(id).or_insert(TRIM_HORIZON);
+        walk.planned.insert(id, TRIM_HORIZON);
     }
     let planned = walk.planned;
     Ok(in_order(shards)
@@ -171,13 +208,23 @@ pub fn missing_leases(
 /// Children of finished shards that have no lease, nor any of their own descendants: the hole that
 /// Java never repairs (`leases.md` E.1, unrepairable case; I.26). They start at TRIM_HORIZON (I.25).
 ///
-/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has:
-/// leases of descendants are only made at its end.
+/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has that
+/// was made at its end. A lease that stands where reading began, at LATEST or AT_TIMESTAMP, may be one
+/// of an initial sync that did not come to its end: it says nothing about its ancestors.
 fn missing_children(
     shards: &HashMap<&ShardId, &Shard>,
     leases: &[Lease],
     leased: &HashSet<ShardId>,
+    position: InitialPosition,
 ) -> BTreeSet<ShardId> {
+    let began_there: HashSet<ShardId> = leases
+        .iter()
+        .filter(|lease| {
+            position != InitialPosition::TrimHorizon && lease.checkpoint == position.sentinel()
+        })
+        .map(Lease::shard_id)
+        .collect();
+    let descended: HashSet<ShardId> = leased.difference(&began_there).cloned().collect();
     let finished: HashSet<ShardId> = leases
         .iter()
         .filter(|lease| lease.is_finished())
@@ -187,7 +234,7 @@ fn missing_children(
         finished.contains(id)
             || (shards.contains_key(id)
                 && !leased.contains(id)
-                && has_leased_descendant(id, shards, leased))
+                && has_leased_descendant(id, shards, &descended))
     };
     shards
         .values()

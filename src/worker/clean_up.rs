@@ -1,12 +1,12 @@
 //! Deleting the leases of finished shards (`leases.md` E.6, I.27), a few calls at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tracing::{debug, warn};
 
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::{Lease, LeaseDeletion};
-use crate::core::shard_sync::{CleanUp, child_leases, children_of, clean_up};
+use crate::core::shard_sync::{CleanUp, children_of, clean_up, lost_children};
 use crate::core::stream::ShardFilter;
 use crate::ports::{Clock, Entropy, LeaseStore, Stream};
 use crate::worker::family::create_child_leases;
@@ -17,6 +17,8 @@ pub struct CleanUpRound {
     delete: Vec<LeaseDeletion>,
     /// Finished leases of which the children are not known, or one is missing.
     unclear: Vec<Lease>,
+    /// Shards that have a lease.
+    leased: HashSet<ShardId>,
     deleted: Vec<LeaseKey>,
 }
 
@@ -29,7 +31,10 @@ impl CleanUpRound {
             .iter()
             .map(|lease| (lease.shard_id(), lease))
             .collect();
-        let mut round = Self::default();
+        let mut round = Self {
+            leased: by_shard.keys().cloned().collect(),
+            ..Self::default()
+        };
         for lease in table.iter().filter(|lease| finished.contains(&lease.key)) {
             match clean_up(lease, &by_shard) {
                 CleanUp::Delete(deletion) => round.delete.push(deletion),
@@ -105,8 +110,9 @@ impl CleanUpRound {
             let id = lease.shard_id();
             let children = children_of(&id, &shards);
             if !children.is_empty() {
-                debug!(shard = %id, children = child_leases(&children).len(), "making sure that child leases exist");
-                create_child_leases(store, clock, entropy, &lease, &children).await;
+                let lost = lost_children(&children, &shards, &self.leased);
+                debug!(shard = %id, children = lost.len(), "creating the leases of child shards anew");
+                create_child_leases(store, clock, entropy, &lease, &lost, &children).await;
             } else if shards.iter().all(|shard| shard.id != id) {
                 // The service does not know the shard any more, nor any child of it.
                 self.delete.push(LeaseDeletion::of(&lease));

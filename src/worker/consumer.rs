@@ -24,11 +24,12 @@ use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::lease::Lease;
 use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::stream::ChildShard;
 use crate::core::time::Moment;
 use crate::fetch::{Anchor, Batch, EncodeSettings, Fetched, Fetcher};
 use crate::os::tasks::TaskGroup;
 use crate::ports::{ChildExit, Clock, Ending, Heard, Processor, Task};
-use crate::worker::family::{create_child_leases, parents_finished};
+use crate::worker::family::{create_child_leases, other_parent_has_lease, parents_finished};
 use crate::worker::keeper::{LeaseHandle, LeaseState};
 
 /// A checkpoint request whose reply is owed, and the child it came from.
@@ -79,6 +80,11 @@ pub struct ShardConsumer {
     anchor: Anchor,
     /// Fetched while the lease was not fresh; delivered when it is.
     waiting: Option<Fetched>,
+    /// The end of the shard, while it waits for the other parent of its child; dropped when the shard is
+    /// read anew.
+    ending: TaskGroup<Vec<ChildShard>>,
+    /// It has waited.
+    may_end: bool,
     /// With the child right now; holds its part of the memory budget until the answer.
     in_flight: Option<Batch>,
     /// Told to stop at once: a child that still starts is killed.
@@ -129,6 +135,8 @@ impl ShardConsumer {
             fetcher: None,
             anchor: Anchor::default(),
             waiting: None,
+            ending: TaskGroup::new(),
+            may_end: false,
             in_flight: None,
             killing: false,
         };
@@ -175,7 +183,7 @@ impl ShardConsumer {
             && self.is_fresh()
             && let Some(fetched) = self.waiting.take()
         {
-            return vec![fetched_event(fetched)];
+            return self.on_fetched(fetched);
         }
         let may_fetch = wants_batch && self.waiting.is_none();
         let clock = Arc::clone(&self.ports.fetcher.clock);
@@ -205,14 +213,42 @@ impl ShardConsumer {
                 vec![]
             }
             heard = next_heard(&mut self.processor) => self.on_heard(heard),
+            Some(children) = self.ending.join_next() => {
+                // A panic there leaves the end to be read again.
+                if let Ok(children) = children {
+                    self.may_end = true;
+                    self.waiting = Some(Fetched::ShardEnd(children));
+                }
+                vec![]
+            }
             fetched = next_fetched(&mut self.fetcher), if may_fetch => {
                 if self.is_fresh() {
-                    vec![fetched_event(fetched)]
+                    self.on_fetched(fetched)
                 } else {
                     self.waiting = Some(fetched);
                     vec![]
                 }
             },
+        }
+    }
+
+    fn on_fetched(&mut self, fetched: Fetched) -> Vec<ConsumerEvent> {
+        match fetched {
+            Fetched::Batch(batch) => vec![Event::Fetched {
+                up_to: batch.up_to.clone(),
+                batch,
+            }],
+            Fetched::ShardEnd(children) if self.may_end => vec![Event::ShardEnd(children)],
+            Fetched::ShardEnd(children) => {
+                let (ports, shard) = (self.ports.clone(), self.shard.clone());
+                self.ending.spawn(async move {
+                    let (store, stream) = (&*ports.store, &*ports.fetcher.stream);
+                    let clock = &*ports.fetcher.clock;
+                    other_parent_has_lease(store, stream, clock, &shard, &children).await;
+                    children
+                });
+                vec![]
+            }
         }
     }
 
@@ -347,10 +383,7 @@ impl ShardConsumer {
         match action {
             Action::StartChild(from) => self.start_child(from),
             Action::StartFetching(from) => self.start_fetching(from),
-            Action::StopFetching => {
-                self.fetcher = None;
-                self.waiting = None;
-            }
+            Action::StopFetching => self.stop_fetching(),
             Action::Process(batch) => self.process(batch),
             Action::RequestShutdown => self.send(Task::ShutdownRequested),
             Action::TellLeaseLost => self.send(Task::LeaseLost),
@@ -366,7 +399,8 @@ impl ShardConsumer {
                 let lease = self.lease.clone();
                 self.beside.spawn(async move {
                     let (clock, entropy) = (&*ports.fetcher.clock, &*ports.fetcher.entropy);
-                    create_child_leases(&*ports.store, clock, entropy, &lease, &children).await;
+                    let store = &*ports.store;
+                    create_child_leases(store, clock, entropy, &lease, &children, &children).await;
                     Done::ChildLeasesCreated
                 });
             }
@@ -462,8 +496,15 @@ impl ShardConsumer {
             .spawn(async move { Done::Started(processors.start(&shard).await) });
     }
 
-    fn start_fetching(&mut self, from: ExtendedSequenceNumber) {
+    fn stop_fetching(&mut self) {
+        self.fetcher = None;
         self.waiting = None;
+        self.ending = TaskGroup::new();
+        self.may_end = false;
+    }
+
+    fn start_fetching(&mut self, from: ExtendedSequenceNumber) {
+        self.stop_fetching();
         self.fetcher = Some(Fetcher::start(
             self.ports.fetcher.clone(),
             self.settings.fetch,
@@ -522,16 +563,6 @@ impl ShardConsumer {
             }
             changed
         });
-    }
-}
-
-fn fetched_event(fetched: Fetched) -> ConsumerEvent {
-    match fetched {
-        Fetched::Batch(batch) => Event::Fetched {
-            up_to: batch.up_to.clone(),
-            batch,
-        },
-        Fetched::ShardEnd(children) => Event::ShardEnd(children),
     }
 }
 

@@ -163,6 +163,8 @@ pub struct Coordinator {
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
     scanning: bool,
+    /// The next decision follows a scan.
+    may_steal: bool,
     scan_wanted: bool,
     next_scan: Moment,
     next_look: Option<Moment>,
@@ -241,6 +243,7 @@ impl Coordinator {
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
             scanning: false,
+            may_steal: false,
             scan_wanted: true,
             next_scan: now,
             next_look: None,

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::Lease;
 use crate::core::shard_sync::child_leases;
-use crate::core::stream::ChildShard;
-use crate::ports::{Clock, Created, Entropy, LeaseStore, StoreError, Written};
+use crate::core::stream::{ChildShard, ShardFilter};
+use crate::ports::{Clock, Created, Entropy, LeaseStore, StoreError, Stream, Written};
 
 /// Waits until every parent that has a lease is finished. Looks soon at first, then at the configured
 /// interval or every two seconds, whichever is shorter (Java: every 10 s), and at once when told.
@@ -56,13 +56,73 @@ pub async fn parents_finished(
     }
 }
 
-/// Creates the leases of a finished shard's children, then notes them in its own lease; repeats until
-/// both are done.
+/// The longest pause between two looks for the other parent of a merged shard.
+const LONGEST_WAIT_FOR_OTHER_PARENT: Duration = Duration::from_secs(5);
+
+/// Waits until the leases of both parents of a merged shard exist (`leases.md` E.4 step 2a). A merged
+/// shard may be reached by one parent long before the other one, whose lease is made at the end of
+/// *its* parents: the child must not exist before, as a parent without lease does not hold it back
+/// (I.23). A parent that the service does not know any more is not waited for.
+pub async fn other_parent_has_lease(
+    store: &dyn LeaseStore,
+    stream: &dyn Stream,
+    clock: &dyn Clock,
+    shard: &ShardId,
+    children: &[ChildShard],
+) {
+    let [child] = children else { return };
+    let Some(other) = child.parents.iter().find(|parent| *parent != shard) else {
+        return;
+    };
+    let mut pause = Duration::from_millis(250);
+    let mut told = false;
+    loop {
+        match is_awaited(store, stream, &child.id, other).await {
+            Ok(false) => return,
+            Ok(true) if told => {}
+            Ok(true) => {
+                told = true;
+                info!(%shard, "waiting for shard {other}, the other parent of {}: it has no lease yet", child.id);
+            }
+            Err(error) => {
+                warn!(%shard, "cannot look for the lease of shard {other}, trying again: {error}");
+            }
+        }
+        clock.sleep_until(clock.now() + pause).await;
+        pause = (pause * 2).min(LONGEST_WAIT_FOR_OTHER_PARENT);
+    }
+}
+
+/// Whether the child's lease is still to come because its other parent has none.
+async fn is_awaited(
+    store: &dyn LeaseStore,
+    stream: &dyn Stream,
+    child: &ShardId,
+    other: &ShardId,
+) -> Result<bool, String> {
+    let has_lease = async |shard: &ShardId| match store.get(&LeaseKey::of_shard(shard)).await {
+        Ok(row) => Ok(row.is_some()),
+        Err(error) => Err(error.to_string()),
+    };
+    // The lease of a parent is only deleted when its children are under way.
+    if has_lease(other).await? || has_lease(child).await? {
+        return Ok(false);
+    }
+    let shards = stream
+        .list_shards(ShardFilter::All)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(shards.is_empty() || shards.iter().any(|shard| shard.id == *other))
+}
+
+/// Creates the leases of those of a finished shard's children that need one, then notes all children in
+/// its own lease; repeats until both are done.
 pub async fn create_child_leases(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
     lease: &Lease,
+    new: &[ChildShard],
     children: &[ChildShard],
 ) {
     let shard = lease.shard_id();
@@ -71,7 +131,7 @@ pub async fn create_child_leases(
         return;
     }
     let mut pause = Duration::from_millis(100);
-    while let Err(error) = try_create(store, lease, children).await {
+    while let Err(error) = try_create(store, lease, new, children).await {
         warn!(%shard, "cannot create the leases of child shards, trying again: {error}");
         let jittered = pause.mul_f64(0.5 + 0.5 * entropy.unit());
         clock.sleep_until(clock.now() + jittered).await;
@@ -82,9 +142,10 @@ pub async fn create_child_leases(
 async fn try_create(
     store: &dyn LeaseStore,
     lease: &Lease,
+    new: &[ChildShard],
     children: &[ChildShard],
 ) -> Result<(), StoreError> {
-    for child in child_leases(children) {
+    for child in child_leases(new) {
         if store.create(&child).await? == Created::New {
             info!(shard = %lease.shard_id(), "created the lease of child shard {}", child.key);
         }

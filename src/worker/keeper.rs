@@ -53,9 +53,9 @@ struct Keeper {
     throughput: Arc<Mutex<Throughput>>,
     /// When the throughput is measured again: once in a renewal period, whatever is written then.
     next_measure: Moment,
-    /// Writes on the present counter whose answers never came. Each may still arrive; as all have the
-    /// same condition, at most one of them will be carried out.
-    in_doubt: Vec<LeaseUpdate>,
+    /// Writes on the present counter whose answers never came, and when each was sent first. Each may
+    /// still arrive; as all have the same condition, at most one of them will be carried out.
+    in_doubt: Vec<(LeaseUpdate, Moment)>,
     /// Whether the last attempt failed, so that each change is logged once.
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
@@ -177,7 +177,13 @@ impl Keeper {
     /// Looks at the row that the last write answered with; `false` when it turns out not to be ours.
     fn is_still_mine(&mut self) -> bool {
         match (&self.lease.owner, &self.lease.checkpoint_owner) {
-            (_, None) => true,
+            (Some(owner), None) if *owner == self.me => true,
+            // Edited by hand: the counter is ours, the lease is not.
+            (Some(owner), None) => {
+                let loss = Loss::TakenBy(owner.clone());
+                self.lose(loss)
+            }
+            (None, None) => self.lose(Loss::Changed),
             (Some(next), Some(old)) if *old == self.me && *next != self.me => true,
             // Both are me, or a stranger processes it: no worker writes such a row (`leases.md` B.2).
             (_, Some(old)) if *old != self.me => {
@@ -323,7 +329,8 @@ impl Keeper {
                 self.applied(row, sent);
                 Attempt::Applied
             }
-            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(&update, row, sent),
+            // Tried once: an answer that says no is the truth about this write.
+            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(row),
             Ok(Ok(Written::Unknown(why))) => self.resolve(update, sent, why).await,
             Ok(Err(error)) => Attempt::Failed(error),
             Err(_elapsed) => {
@@ -364,23 +371,14 @@ impl Keeper {
 
     /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
     /// made it, whose answer never came.
-    fn on_condition_failed(
-        &mut self,
-        update: &LeaseUpdate,
-        row: Option<Lease>,
-        sent: Moment,
-    ) -> Attempt {
+    fn on_condition_failed(&mut self, row: Option<Lease>) -> Attempt {
         let Some(row) = row else {
             return Attempt::Lost(Loss::RowGone);
         };
-        if update.is_proven_by(&self.lease, &row) {
-            self.applied(row, sent);
-            return Attempt::Applied;
-        }
         let arrived_late = self
             .in_doubt
             .iter()
-            .any(|earlier| earlier.is_proven_by(&self.lease, &row));
+            .any(|(earlier, _)| earlier.is_proven_by(&self.lease, &row));
         if arrived_late {
             // Not what was asked for now, but the lease is ours and its counter is known again.
             self.lease = row;
@@ -408,11 +406,11 @@ impl Keeper {
         let row = match within(&*self.ports.clock, self.call_limit(), read).await {
             Ok(Ok(row)) => row,
             Ok(Err(error)) => {
-                self.doubt(update);
+                self.doubt(update, sent);
                 return Attempt::Failed(error);
             }
             Err(_elapsed) => {
-                self.doubt(update);
+                self.doubt(update, sent);
                 return Attempt::Failed(StoreError::Unavailable(why));
             }
         };
@@ -422,17 +420,27 @@ impl Keeper {
                     && row.actual_owner() == self.lease.actual_owner() =>
             {
                 // Not written, or not yet: it may still arrive, so it stays in doubt.
-                self.doubt(update);
+                self.doubt(update, sent);
                 Attempt::Failed(StoreError::Unavailable(why))
             }
-            row => self.on_condition_failed(&update, row, sent),
+            Some(row) if update.is_proven_by(&self.lease, &row) => {
+                // It may be an earlier one that says the same: the lease is fresh from then only (I.2).
+                let earlier = self
+                    .in_doubt
+                    .iter()
+                    .filter(|(earlier, _)| *earlier == update);
+                let sent = earlier.map(|(_, sent)| *sent).fold(sent, Moment::min);
+                self.applied(row, sent);
+                Attempt::Applied
+            }
+            row => self.on_condition_failed(row),
         }
     }
 
-    fn doubt(&mut self, update: LeaseUpdate) {
+    fn doubt(&mut self, update: LeaseUpdate, sent: Moment) {
         // An outage repeats the same renewal many times.
-        if !self.in_doubt.contains(&update) {
-            self.in_doubt.push(update);
+        if self.in_doubt.iter().all(|(earlier, _)| *earlier != update) {
+            self.in_doubt.push((update, sent));
         }
     }
 }

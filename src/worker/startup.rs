@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use crate::core::ids::LeaseKey;
 use crate::core::lease::Lease;
 use crate::core::sequence::InitialPosition;
-use crate::core::shard_sync::{Inconsistent, initial_filter, initial_leases, missing_leases};
+use crate::core::shard_sync::{
+    Inconsistent, initial_filter, initial_leases, missing_leases, rest_of_initial_leases,
+};
 use crate::core::stream::ShardFilter;
 use crate::fetch::Retrieval;
 use crate::ports::{
@@ -175,7 +177,9 @@ pub async fn sync(
 ) -> Result<usize, SyncError> {
     let missing = if leases.is_empty() {
         let shards = stream.list_shards(initial_filter(position)).await?;
-        initial_leases(&shards, position)?
+        without_children(store, initial_leases(&shards, position)?, position).await?
+    } else if let Some(rest) = rest_of_initial(stream, leases, position).await? {
+        rest
     } else {
         let shards = stream.list_shards(ShardFilter::All).await?;
         missing_leases(&shards, leases, position, ignore_unexpected_children)?
@@ -191,6 +195,43 @@ pub async fn sync(
         }
     }
     Ok(created)
+}
+
+/// At LATEST a shard may have been split since another sync, or an earlier try whose answer was lost,
+/// made its lease: then its children come at its end, from their beginning (I.25).
+async fn without_children(
+    store: &dyn LeaseStore,
+    leases: Vec<Lease>,
+    position: InitialPosition,
+) -> Result<Vec<Lease>, SyncError> {
+    if position != InitialPosition::Latest {
+        return Ok(leases);
+    }
+    let mut kept = Vec::with_capacity(leases.len());
+    for lease in leases {
+        let mut tracked = false;
+        for parent in &lease.parents {
+            tracked |= store.get(&LeaseKey::of_shard(parent)).await?.is_some();
+        }
+        if !tracked {
+            kept.push(lease);
+        }
+    }
+    Ok(kept)
+}
+
+/// What an initial sync left to do. At LATEST it cannot be told what the shards were that it saw.
+async fn rest_of_initial(
+    stream: &dyn Stream,
+    leases: &[Lease],
+    position: InitialPosition,
+) -> Result<Option<Vec<Lease>>, SyncError> {
+    if position == InitialPosition::Latest {
+        return Ok(None);
+    }
+    let shards = stream.list_shards(initial_filter(position)).await?;
+    let initial = initial_leases(&shards, position)?;
+    Ok(rest_of_initial_leases(&initial, leases))
 }
 
 /// Looks up hash ranges that rows of KCL 1.x lack (`leases.md` E.3 step 2).

@@ -125,6 +125,7 @@ mod tests {
             let mut seen = Observations::default();
             seen.record_scan([&lease], Moment::default());
             let now = Moment::from_origin(Duration::from_secs(seconds));
+            seen.record_scan([&lease], now);
             let got = availability(&lease, holding, &WorkerId::new("me"), &seen, now, F);
             assert_eq!(got, expected, "{owner} {holding:?} after {seconds} s");
         }

@@ -148,17 +148,19 @@ impl Watch {
         self.counters.touch(key, at);
     }
 
+    /// The moment after which the lease counts as expired once it is seen again unchanged.
+    #[must_use]
+    pub fn expires_at(&self, lease: &Lease, failover: Duration) -> Option<Moment> {
+        self.counters.expires_at(lease, failover)
+    }
+
     /// How the lease stands at `now`.
     #[must_use]
     pub fn state(&self, lease: &Lease, now: Moment, failover: Duration) -> LeaseState {
         if lease.actual_owner().is_none() {
             return LeaseState::Unowned;
         }
-        let silent = self
-            .counters
-            .expires_at(lease, failover)
-            .is_some_and(|expiry| now > expiry);
-        if silent {
+        if self.counters.is_silent(lease, now, failover) {
             return LeaseState::Expired;
         }
         match self.hand_offs.get(&lease.key) {
@@ -231,12 +233,14 @@ mod tests {
         let cases: &[Case<'_>] = &[
             (&[(0, "", 0)], 0, Unowned),
             (&[(0, "", 0)], 100, Unowned),
-            (&[(0, "a", 1)], 10, Held),
-            (&[(0, "a", 1)], 11, Expired),
-            (&[(0, "a", 1), (9, "a", 2)], 19, Held),
-            (&[(0, "a", 1), (9, "a", 2)], 20, Expired),
-            (&[(0, "b/a", 1)], 10, HandingOff),
-            (&[(0, "b/a", 1)], 11, Expired),
+            (&[(0, "a", 1), (10, "a", 1)], 10, Held),
+            (&[(0, "a", 1), (11, "a", 1)], 11, Expired),
+            // What was not looked at proves nothing.
+            (&[(0, "a", 1)], 100, Held),
+            (&[(0, "a", 1), (9, "a", 2), (19, "a", 2)], 19, Held),
+            (&[(0, "a", 1), (9, "a", 2), (20, "a", 2)], 20, Expired),
+            (&[(0, "b/a", 1), (10, "b/a", 1)], 10, HandingOff),
+            (&[(0, "b/a", 1), (11, "b/a", 1)], 11, Expired),
             // The old owner renews on and on, its time runs all the same.
             (
                 &[(0, "b/a", 1), (20, "b/a", 2), (39, "b/a", 3)],

@@ -248,13 +248,18 @@ fn giving_up_finishes_a_hand_off_or_releases() {
 }
 
 #[test]
+fn taking_what_carries_ones_id_proves_nothing() {
+    let row = owned("a");
+    let own = row.taken_by(&worker("a"));
+    assert!(!own.is_proven_by(&row, &own.applied_to(&row)));
+    let foreign = row.taken_by(&worker("b"));
+    assert!(foreign.is_proven_by(&row, &foreign.applied_to(&row)));
+}
+
+#[test]
 fn a_hand_off_right_after_an_owners_write_does_not_disprove_it() {
     let row = owned("a");
-    for update in [
-        row.renewal_noticing_hand_off(),
-        row.checkpointed(at("5")),
-        row.taken_by(&worker("a")),
-    ] {
+    for update in [row.renewal_noticing_hand_off(), row.checkpointed(at("5"))] {
         let written = update.applied_to(&row);
         let moving = written
             .handed_off_to(&worker("b"))

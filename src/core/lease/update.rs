@@ -212,8 +212,14 @@ impl LeaseUpdate {
         current.counter == expected.counter
             && current.checkpoint == expected.checkpoint
             && match &self.change {
-                Change::Renew | Change::Take { .. } | Change::Checkpoint(_) => {
+                Change::Renew | Change::Checkpoint(_) => {
                     current.actual_owner() == expected.actual_owner()
+                }
+                // Whoever takes a lease that carries its id already cannot tell its own write from one
+                // of a former, or another, process of the same id.
+                Change::Take { owner, .. } => {
+                    before.actual_owner() != Some(owner)
+                        && current.actual_owner() == expected.actual_owner()
                 }
                 Change::SetChildren(children) => {
                     current.owner == expected.owner && current.has_children(children)

@@ -336,3 +336,41 @@ proptest! {
         prop_assert_eq!(audit(&leases), Finding::Covered);
     }
 }
+
+#[test]
+fn an_initial_sync_is_completed_as_it_was_begun() {
+    let shards = example();
+    let initial: Vec<Lease> = [4, 8, 9]
+        .iter()
+        .map(|n| lease(&shards[*n], "AT_TIMESTAMP"))
+        .collect();
+    let mut begun = initial[..1].to_vec();
+    begun[0].checkpoint = "7".parse().map(ExtendedSequenceNumber::sentinel).unwrap();
+    let rest = rest_of_initial_leases(&initial, &begun).unwrap();
+    assert_eq!(described(&rest), ["8 AT_TIMESTAMP", "9 AT_TIMESTAMP"]);
+    // A child of later days: the walk has to say what is missing.
+    begun.push(lease(&shards[10], "TRIM_HORIZON"));
+    assert_eq!(rest_of_initial_leases(&initial, &begun), None);
+}
+
+#[test]
+fn half_an_initial_sync_at_latest_says_nothing_of_ancestors() {
+    let shards = example();
+    let at = |checkpoint: &str| {
+        let leases = [lease(&shards[4], "LATEST"), lease(&shards[9], checkpoint)];
+        described(&missing_leases(&shards, &leases, InitialPosition::Latest, false).unwrap())
+    };
+    assert_eq!(at("LATEST"), ["8 LATEST", "10 LATEST"]);
+    // Shard 9 has been read: its lease was made at the end of shard 5, whose other child is lost.
+    assert_eq!(at("7"), ["8 LATEST", "10 TRIM_HORIZON"]);
+}
+
+#[test]
+fn a_lost_child_is_one_without_leased_descendants() {
+    let shards = example();
+    let children = children_of(&id(0), &shards);
+    let leased = |numbers: &[usize]| numbers.iter().map(|n| id(*n)).collect();
+    assert_eq!(lost_children(&children, &shards, &leased(&[0])).len(), 1);
+    assert_eq!(lost_children(&children, &shards, &leased(&[0, 6])).len(), 0);
+    assert_eq!(lost_children(&children, &shards, &leased(&[0, 8])).len(), 0);
+}

@@ -38,8 +38,8 @@ impl How {
     }
 }
 
-/// One write and, when its answer is lost or says no, one look at what became of it: the row, if the
-/// write happened.
+/// One write and, when its answer is lost, one look at what became of it: the row, if the write
+/// happened. It is tried once, so an answer that says no is the truth.
 pub(super) async fn write_and_look(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
@@ -53,7 +53,7 @@ pub(super) async fn write_and_look(
     };
     Ok(match written {
         Written::Applied(row) => Some(row),
-        Written::Lost(row) => row.filter(|row| update.is_proven_by(before, row)),
+        Written::Lost(_) => None,
         Written::Unknown(why) => {
             debug!(lease = %before.key, "looking whether the lease was written: {why}");
             match within(clock, limit, store.get(&before.key)).await {
@@ -62,6 +62,20 @@ pub(super) async fn write_and_look(
             }
         }
     })
+}
+
+/// One write: the row, if the answer came and says that it happened.
+async fn write_only(
+    store: &dyn LeaseStore,
+    clock: &dyn Clock,
+    limit: std::time::Duration,
+    update: &LeaseUpdate,
+) -> Result<Option<Lease>, StoreError> {
+    match within(clock, limit, store.update(update)).await {
+        Ok(Ok(Written::Applied(row))) => Ok(Some(row)),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(Written::Lost(_) | Written::Unknown(_))) | Err(_) => Ok(None),
+    }
 }
 
 impl Coordinator {
@@ -81,7 +95,14 @@ impl Coordinator {
         let update = self.ports.keeper.style.marked(update);
         self.beside.spawn(async move {
             let sent = clock.now();
-            match write_and_look(&*store, &*clock, limit, &lease, &update).await {
+            let written = match how {
+                // The row names this worker already, so that it would prove nothing (I.10).
+                How::Assigned => write_only(&*store, &*clock, limit, &update).await,
+                How::Taken | How::Stolen | How::Resumed => {
+                    write_and_look(&*store, &*clock, limit, &lease, &update).await
+                }
+            };
+            match written {
                 Ok(Some(lease)) => Done::Acquired { lease, sent, how },
                 Ok(None) => Done::NotAcquired(lease.key),
                 Err(error) => {

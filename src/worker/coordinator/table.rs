@@ -7,7 +7,6 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use super::{Coordinator, Done};
-use crate::core::assignment::watch::LeaseState;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
 use crate::core::time::Moment;
@@ -107,6 +106,7 @@ impl Coordinator {
             "looked at the lease table"
         );
         self.check_own_id();
+        self.may_steal = true;
         self.decide(at);
         self.resume_at_once = false;
         self.start_clean_up();
@@ -233,11 +233,14 @@ impl Coordinator {
     /// Whether the lease's owner would count as dead if its row still says the same.
     fn is_suspicious(&self, lease: &Lease, now: Moment) -> bool {
         let failover = self.settings.failover;
-        if self.is_assigned() {
-            return !self.held.contains_key(&lease.key)
-                && self.watch.state(lease, now, failover) == LeaseState::Expired;
-        }
-        self.is_foreign(lease) && self.observations.is_expired(lease, now, failover)
+        let expiry = if self.is_assigned() {
+            let foreign = !self.held.contains_key(&lease.key) && lease.actual_owner().is_some();
+            foreign.then(|| self.watch.expires_at(lease, failover))
+        } else {
+            self.is_foreign(lease)
+                .then(|| self.observations.expires_at(lease, failover))
+        };
+        expiry.flatten().is_some_and(|expiry| now > expiry)
     }
 
     pub(super) fn schedule_look(&mut self, now: Moment) {

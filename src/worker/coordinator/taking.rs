@@ -91,10 +91,13 @@ impl Coordinator {
                 lease: self.as_held(lease),
             })
             .collect();
+        let mut limits = self.settings.limits;
+        // The limit of steals is one of each scan, as with Java; looks at single leases come between.
+        if !std::mem::take(&mut self.may_steal) {
+            limits.max_steals = 0;
+        }
         let entropy = Arc::clone(&self.ports.keeper.entropy);
-        let plan = taker::plan(&candidates, &self.me, self.settings.limits, &mut |n| {
-            entropy.below(n)
-        });
+        let plan = taker::plan(&candidates, &self.me, limits, &mut |n| entropy.below(n));
         if !plan.take.is_empty() || !plan.steal.is_empty() {
             debug!(target = plan.target, take = ?taker::keys(&plan.take), steal = ?taker::keys(&plan.steal), "taking leases");
         }

@@ -200,6 +200,30 @@ async fn a_write_that_arrives_late_is_recognised_as_ours() {
     assert!(bench.is_held(), "{:?}", bench.handle.state());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_renewal_proven_by_an_earlier_one_counts_from_that() {
+    let bench = Bench::new();
+    let start = bench.clock.now();
+    bench.store.fail_next(Fault::RequestLost);
+    bench.store.fail_next(Fault::RequestLost);
+    bench.pass(Duration::from_millis(2980)).await;
+    // The first renewal arrives late, the second not at all; read back, they are the same.
+    bench
+        .store
+        .edit("s", |row| *row = row.renewal().applied_to(row));
+    bench.pass(Duration::from_millis(700)).await;
+    match bench.handle.state() {
+        LeaseState::Held { until } => {
+            assert!(
+                until <= start + Duration::from_millis(2980) + F,
+                "{until:?}"
+            );
+            assert!(until > start + F, "the renewal was not recognised");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A service that hangs carries out what it was sent when it wakes up, the oldest first: here the
 /// checkpoint, which was given up long ago and followed by renewals.
 #[tokio::test(start_paused = true)]

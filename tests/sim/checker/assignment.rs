@@ -1,0 +1,136 @@
+//! I.31, I.32 and what a graceful stop leaves behind: who holds what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::lease::Change;
+
+use super::Violation;
+use super::history::{History, Rows};
+use crate::trace::{ProcessNumber, What};
+use crate::world::Time;
+
+/// I.31 and liveness: once nothing goes wrong any more, every lease finds a living owner and every
+/// record a child, within the bound.
+pub fn everything_is_well_in_the_end(history: &History<'_>) -> Vec<Violation> {
+    let events = history.trace.events.iter().enumerate();
+    events
+        .filter_map(|(index, event)| match &event.what {
+            What::Unsettled(why) => Some(history.violation("I.31", index, None, why.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// I.32: in a fleet that is balanced within one lease, and in which nothing went wrong for a while,
+/// nobody steals.
+pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut rows = Rows::default();
+    let mut alive: BTreeSet<ProcessNumber> = BTreeSet::new();
+    let mut quiet_since: Option<Time> = None;
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Started => {
+                alive.insert(event.by.unwrap_or(u32::MAX));
+                quiet_since = quiet_since.map(|_| event.at);
+            }
+            What::Ended(_) => {
+                alive.remove(&event.by.unwrap_or(u32::MAX));
+                quiet_since = quiet_since.map(|_| event.at);
+            }
+            What::Killed { process } => {
+                alive.remove(process);
+                quiet_since = quiet_since.map(|_| event.at);
+            }
+            What::Thawed { .. } => quiet_since = quiet_since.map(|_| event.at),
+            What::Calm => quiet_since = Some(event.at),
+            _ => {}
+        }
+        let Some(write) = history.write(index) else {
+            continue;
+        };
+        let before = write.before.and_then(|row| row.actual_owner());
+        let stolen_by = match (write.change(), write.process(), before) {
+            (Some(Change::Take { owner, .. }), Some(process), Some(before))
+                if before != owner && history.is_ours(process) =>
+            {
+                Some(owner)
+            }
+            _ => None,
+        };
+        let rested = quiet_since.is_some_and(|since| event.at > since + history.rules.failover * 2);
+        if let Some(thief) = stolen_by.filter(|_| rested) {
+            let mut counts: BTreeMap<WorkerId, usize> =
+                alive.iter().map(|p| (history.name(*p), 0)).collect();
+            for lease in rows.leases() {
+                if let Some(count) = lease.owner.as_ref().and_then(|o| counts.get_mut(o)) {
+                    *count += 1;
+                }
+            }
+            let (min, max) = (counts.values().min(), counts.values().max());
+            if let (Some(min), Some(max)) = (min, max)
+                && max - min <= 1
+                && before.is_some_and(|owner| counts.contains_key(owner))
+            {
+                let text = format!("{thief} steals although {counts:?} is balanced");
+                wrong.push(history.violation("I.32", index, Some(write.key), text));
+            }
+        }
+        if write.before.map(|row| row.actual_owner()) != write.after.map(|row| row.actual_owner()) {
+            quiet_since = quiet_since.map(|_| event.at);
+        }
+        rows.after(&write);
+    }
+    wrong
+}
+
+/// G.6: whoever stopped in order owns no lease afterwards, and had told its children.
+pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut rows = Rows::default();
+    let mut running: BTreeMap<ProcessNumber, BTreeSet<u32>> = BTreeMap::new();
+    let mut asked_in_calm: BTreeSet<ProcessNumber> = BTreeSet::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        if let Some(write) = history.write(index) {
+            rows.after(&write);
+        }
+        match &event.what {
+            What::ChildStarted { child, .. } => {
+                let process = event.by.unwrap_or(u32::MAX);
+                running.entry(process).or_default().insert(*child);
+            }
+            What::StopAsked { process } if history.calm.is_some_and(|calm| calm < index) => {
+                asked_in_calm.insert(*process);
+            }
+            What::ChildGone { child, .. } => {
+                let process = event.by.unwrap_or(u32::MAX);
+                running.entry(process).or_default().remove(child);
+            }
+            What::Ended(how) if how == "Stopped" => {
+                let process = event.by.unwrap_or(u32::MAX);
+                let me = history.name(process);
+                if !history.is_ours(process) {
+                    continue;
+                }
+                let kept: Vec<&LeaseKey> = rows
+                    .leases()
+                    .filter(|lease| lease.owner.as_ref() == Some(&me))
+                    .map(|lease| &lease.key)
+                    .collect();
+                // In bad weather a release may fail, and a write of long ago may arrive.
+                let calm = asked_in_calm.contains(&process);
+                if !kept.is_empty() && calm {
+                    let text = format!("{me} stopped in order and still owns {kept:?}");
+                    wrong.push(history.violation("G.6", index, None, text));
+                }
+                if let Some(children) = running.get(&process).filter(|c| !c.is_empty()) {
+                    let text = format!("{me} ended before its children {children:?}");
+                    wrong.push(history.violation("G.6", index, None, text));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}

@@ -1,0 +1,721 @@
+//! I.1 to I.14: fencing and ownership.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::lease::{Change, Condition, Counter, Lease};
+
+use super::Violation;
+use super::history::History;
+use crate::trace::{Answer, CallNumber, Item, Op, ProcessNumber, Row, Told, What};
+use crate::world::{MS, Time};
+
+/// Whether a change is one that only an owner makes.
+fn is_owners(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Renew | Change::Checkpoint(_) | Change::Release
+    )
+}
+
+/// Goes through all batches that our processes gave to children.
+fn deliveries<'a>(
+    history: &'a History<'a>,
+) -> impl Iterator<Item = (usize, ProcessNumber, LeaseKey)> + 'a {
+    history
+        .trace
+        .events
+        .iter()
+        .enumerate()
+        .filter_map(|(index, event)| match &event.what {
+            What::Told {
+                child,
+                told: Told::Records(_),
+            } => {
+                let child = history.children.get(child)?;
+                let key = LeaseKey::of_shard(&child.shard);
+                history
+                    .is_ours(child.process)
+                    .then_some((index, child.process, key))
+            }
+            _ => None,
+        })
+}
+
+/// I.1: nobody delivers records of a shard for longer than the failover time after somebody else
+/// became its owner.
+pub fn one_worker_delivers(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    // Since when a worker is not the owner any more.
+    let mut lost: BTreeMap<(&LeaseKey, WorkerId), Time> = BTreeMap::new();
+    let mut writes = history.writes().peekable();
+    for (index, process, key) in deliveries(history) {
+        while let Some(write) = writes.next_if(|write| write.index < index) {
+            let before = write.before.and_then(|row| row.actual_owner());
+            let after = write.after.and_then(|row| row.actual_owner());
+            // A lease without an owner, as somebody may leave it by hand, is nobody else's.
+            if let Some(after) = after.filter(|after| Some(*after) != before) {
+                lost.remove(&(write.key, after.clone()));
+                if let Some(before) = before {
+                    lost.insert((write.key, before.clone()), write.at);
+                }
+            }
+        }
+        let at = history.trace.events[index].at;
+        let me = history.name(process);
+        let Some(since) = lost
+            .iter()
+            .find(|((lost_key, worker), _)| **lost_key == key && *worker == me)
+            .map(|(_, since)| *since)
+        else {
+            continue;
+        };
+        let late = (at - since).saturating_sub(history.suspended(process, since, at));
+        if late > history.rules.failover {
+            let text = format!("{me} delivers {} ms after it lost the lease", late / MS);
+            wrong.push(history.violation("I.1", index, Some(&key), text));
+        }
+    }
+    wrong
+}
+
+/// I.2: nothing is delivered later than the failover time after the last successful write was sent.
+pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut last: BTreeMap<(ProcessNumber, &LeaseKey), Time> = BTreeMap::new();
+    let mut writes = history.writes().peekable();
+    for (index, process, key) in deliveries(history) {
+        while let Some(write) = writes.next_if(|write| write.index < index) {
+            let (Some(call), Some(change)) = (write.call, write.change()) else {
+                continue;
+            };
+            let me = history.name(call.process);
+            if !matches!(change, Change::SetChildren(_) | Change::SetHashRange(_))
+                && write.after.and_then(|row| row.actual_owner()) == Some(&me)
+            {
+                let sent = last.entry((call.process, write.key)).or_default();
+                *sent = (*sent).max(call.sent_local);
+            }
+        }
+        let local = history.trace.events[index].local;
+        let sent = last.get(&(process, &key)).copied().unwrap_or(0);
+        if local > sent + history.rules.failover {
+            let text = format!("{} ms after its last successful write", (local - sent) / MS);
+            wrong.push(history.violation("I.2", index, Some(&key), text));
+        }
+    }
+    wrong
+}
+
+/// What a process has seen of a lease with one counter.
+struct Sight {
+    owner: Option<WorkerId>,
+    /// When it saw this counter first.
+    since: Time,
+}
+
+/// I.3: a lease of somebody else is taken only when its counter was seen unchanged for longer than
+/// the failover time, or as the steal that B.5 allows.
+pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
+    let mut scans: BTreeMap<ProcessNumber, (Vec<(LeaseKey, Option<WorkerId>)>, usize)> =
+        BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+            continue;
+        };
+        let mut see = |lease: &Lease| {
+            let seen = sights.entry((process, lease.key.clone())).or_default();
+            let sight = seen.entry(lease.counter).or_insert_with(|| Sight {
+                owner: None,
+                since: event.local,
+            });
+            sight.owner = lease.actual_owner().cloned();
+        };
+        match &event.what {
+            What::Answered { answer, .. } => match answer {
+                Answer::Rows(rows) => {
+                    let leases: Vec<&Lease> =
+                        rows.iter().filter_map(|row| row.as_lease()).collect();
+                    leases.iter().for_each(|lease| see(lease));
+                    let owners = leases.iter();
+                    let owners = owners.map(|l| (l.key.clone(), l.actual_owner().cloned()));
+                    scans.insert(process, (owners.collect(), 0));
+                }
+                Answer::Row(Some(row)) => row.as_lease().into_iter().for_each(&mut see),
+                _ => {}
+            },
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            } => {
+                let key = &update.key;
+                let (me, counter, as_dead) = match (&update.change, &update.condition) {
+                    (Change::Take { owner, .. }, Condition::Counter(counter)) => {
+                        (owner, counter, false)
+                    }
+                    // A leader gives away what it thinks is dead.
+                    (
+                        Change::Assign { owner, .. },
+                        Condition::Owners {
+                            counter: Some(counter),
+                            ..
+                        },
+                    ) => (owner, counter, true),
+                    _ => continue,
+                };
+                let seen = sights.get(&(process, key.clone()));
+                let Some(sight) = seen.and_then(|seen| seen.get(counter)) else {
+                    let text = "taken without having been seen";
+                    wrong.push(history.violation("I.3", index, Some(key), text));
+                    continue;
+                };
+                let Some(owner) = &sight.owner else {
+                    continue;
+                };
+                let passed_on = as_dead && *owner == history.name(process);
+                if passed_on
+                    || (owner == me && !as_dead)
+                    || event.local > sight.since + history.rules.failover
+                {
+                    continue;
+                }
+                let Some((owners, stolen)) = scans.get_mut(&process) else {
+                    continue;
+                };
+                *stolen += 1;
+                let of = |worker: &WorkerId| {
+                    let owned = owners.iter().filter(|(_, o)| o.as_ref() == Some(worker));
+                    owned.count()
+                };
+                if as_dead || *stolen > history.rules.max_steals || of(me) >= of(owner) {
+                    let text = format!(
+                        "taken from {owner} after {} ms without a change; {owner} has {}, {me} has {}, {stolen} stolen since the last look",
+                        (event.local - sight.since) / MS,
+                        of(owner),
+                        of(me)
+                    );
+                    wrong.push(history.violation("I.3", index, Some(key), text));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// I.4: each owner's write, and each change of the owner, raises the counter by exactly one; nothing
+/// else does.
+pub fn counters_move_by_one(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    for write in history.writes() {
+        let Some(process) = write.process().filter(|p| history.is_ours(*p)) else {
+            continue;
+        };
+        let (Some(before), Some(after)) = (write.before_lease(), write.after_lease()) else {
+            continue;
+        };
+        let raised = after.counter.0.checked_sub(before.counter.0);
+        let expected = match write.change() {
+            Some(
+                Change::SetChildren(_) | Change::SetHashRange(_) | Change::BeginHandOff { .. },
+            ) => 0,
+            _ => 1,
+        };
+        let hands_over = before.actual_owner() != after.actual_owner();
+        if raised != Some(expected) || (hands_over && expected == 0) {
+            let text = format!(
+                "{} wrote counter {} over {}",
+                history.name(process),
+                after.counter.0,
+                before.counter.0
+            );
+            wrong.push(history.violation("I.4", write.index, Some(write.key), text));
+        }
+    }
+    wrong
+}
+
+/// I.5: a checkpoint is written only for a child that was started after the lease was acquired.
+pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut acquired: BTreeMap<(WorkerId, LeaseKey), usize> = BTreeMap::new();
+    let mut asker: BTreeMap<(ProcessNumber, LeaseKey), usize> = BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Asked { child, .. } => {
+                if let Some(child) = history.children.get(child) {
+                    let key = LeaseKey::of_shard(&child.shard);
+                    asker.insert((child.process, key), child.started);
+                }
+            }
+            What::Applied { .. } | What::Edited { .. } => {
+                if let Some((worker, key)) = new_owner(history, index) {
+                    acquired.insert((worker, key.clone()), index);
+                }
+            }
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            } if matches!(update.change, Change::Checkpoint(_)) => {
+                let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+                    continue;
+                };
+                let place = (process, update.key.clone());
+                let owner = (history.name(process), update.key.clone());
+                let (started, since) = (asker.get(&place), acquired.get(&owner));
+                if started < since {
+                    let text = "the child that asked was started before the lease was acquired";
+                    wrong.push(history.violation("I.5", index, Some(&update.key), text));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// Who is made the actual owner of a lease by a write: somebody new, or the same one by taking it
+/// anew.
+fn new_owner<'a>(history: &'a History<'a>, index: usize) -> Option<(WorkerId, &'a LeaseKey)> {
+    let write = history.write(index)?;
+    let before = write.before.and_then(|row| row.actual_owner());
+    let after = write.after.and_then(|row| row.actual_owner())?;
+    let anew = before != Some(after) || matches!(write.change(), Some(Change::Take { .. }));
+    anew.then(|| (after.clone(), write.key))
+}
+
+/// I.6: after a condition that failed, a lease is not used until it is acquired again.
+pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut lost: BTreeSet<(ProcessNumber, LeaseKey)> = BTreeSet::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Answered { call, answer } => {
+                let Some((call, update)) = history.update(*call) else {
+                    continue;
+                };
+                if !history.is_ours(call.process) {
+                    continue;
+                }
+                let place = (call.process, update.key.clone());
+                match answer {
+                    Answer::Lost(row) if is_owners(&update.change) => {
+                        let me = history.name(call.process);
+                        let lease = row.as_deref().and_then(Row::as_lease);
+                        let mine = |lease: &Lease| {
+                            is_own_lost_answer(lease, update, &me)
+                                || lease.checkpoint_owner.as_ref() == Some(&me)
+                        };
+                        if !lease.is_some_and(mine) {
+                            lost.insert(place);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            What::Applied { .. } => {
+                if let Some((owner, key)) = new_owner(history, index) {
+                    lost.retain(|(process, lost)| history.name(*process) != owner || lost != key);
+                }
+            }
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            } if is_owners(&update.change) => {
+                let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
+                if lost.contains(&place) {
+                    let text = "written although the lease was found to be lost";
+                    wrong.push(history.violation("I.6", index, Some(&update.key), text));
+                }
+            }
+            What::Told {
+                child,
+                told: Told::Records(_),
+            } => {
+                let Some(child) = history.children.get(child) else {
+                    continue;
+                };
+                let key = LeaseKey::of_shard(&child.shard);
+                if lost.contains(&(child.process, key.clone())) {
+                    let text = "delivered although the lease was found to be lost";
+                    wrong.push(history.violation("I.6", index, Some(&key), text));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// The row is what one of our own writes made it: one counter further, and ours (or nobody's, if it
+/// was released).
+fn is_own_lost_answer(
+    lease: &Lease,
+    update: &kcl_daemon::core::lease::LeaseUpdate,
+    me: &WorkerId,
+) -> bool {
+    let expected = match &update.condition {
+        Condition::Counter(counter)
+        | Condition::CounterAndOwner(counter, _)
+        | Condition::CounterNoHandOff(counter) => counter.next(),
+        // Nothing is said about who wrote last.
+        Condition::Owners { .. } | Condition::Exists => return true,
+    };
+    let owner_fits = match update.change {
+        Change::Release => lease.owner.is_none() || lease.owner.as_ref() == Some(me),
+        _ => lease.owner.as_ref() == Some(me),
+    };
+    lease.counter == expected && owner_fits
+}
+
+/// I.7: a write whose answer never came is followed by a read before the next write on that lease,
+/// and no counter is guessed.
+pub fn doubts_are_resolved_by_reading(history: &History<'_>) -> Vec<Violation> {
+    struct Doubt {
+        call: CallNumber,
+        settled: bool,
+    }
+    let mut wrong = Vec::new();
+    let mut last: BTreeMap<(ProcessNumber, LeaseKey), Doubt> = BTreeMap::new();
+    let mut known: BTreeMap<(ProcessNumber, LeaseKey), BTreeSet<Counter>> = BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+            continue;
+        };
+        match &event.what {
+            What::Answered { call, answer } => {
+                let rows: Vec<&Lease> = match answer {
+                    Answer::Rows(rows) => rows.iter().filter_map(|row| row.as_lease()).collect(),
+                    Answer::Row(Some(row)) | Answer::Applied(row) | Answer::Lost(Some(row)) => {
+                        row.as_lease().into_iter().collect()
+                    }
+                    _ => Vec::new(),
+                };
+                for lease in rows {
+                    let counters = known.entry((process, lease.key.clone())).or_default();
+                    counters.insert(lease.counter);
+                }
+                if let Some((_, update)) = history.update(*call)
+                    && *answer != Answer::Unknown
+                    && let Some(doubt) = last.get_mut(&(process, update.key.clone()))
+                    && doubt.call == *call
+                {
+                    doubt.settled = true;
+                }
+            }
+            What::Sent { op: Op::Scan, .. } => {
+                for (place, doubt) in &mut last {
+                    doubt.settled |= place.0 == process;
+                }
+            }
+            What::Sent {
+                op: Op::Get(key, _),
+                ..
+            } => {
+                if let Some(doubt) = last.get_mut(&(process, key.clone())) {
+                    doubt.settled = true;
+                }
+            }
+            What::Sent {
+                call,
+                op: Op::Update(update),
+            } => {
+                let (Condition::Counter(counter)
+                | Condition::CounterAndOwner(counter, _)
+                | Condition::CounterNoHandOff(counter)) = &update.condition
+                else {
+                    continue;
+                };
+                let place = (process, update.key.clone());
+                if !known
+                    .get(&place)
+                    .is_some_and(|known| known.contains(counter))
+                {
+                    let text = format!("counter {} was never read", counter.0);
+                    wrong.push(history.violation("I.7", index, Some(&update.key), text));
+                }
+                if last.get(&place).is_some_and(|doubt| !doubt.settled) {
+                    let text = "written again without reading after an answer that never came";
+                    wrong.push(history.violation("I.7", index, Some(&update.key), text));
+                }
+                let (call, settled) = (*call, false);
+                last.insert(place, Doubt { call, settled });
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// I.8: while a lease is held, the next attempt to write its counter comes in time, whatever the
+/// child, other leases or the table do.
+pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
+    // A renewal and the read after it, each of which ends within a third, and a pause.
+    let limit = history.rules.failover * 3 / 4 + 100 * MS;
+    let mut wrong = Vec::new();
+    // The last attempt, by the clock of the process.
+    let mut held: BTreeMap<(ProcessNumber, LeaseKey), (Time, Time)> = BTreeMap::new();
+    let mut late = |index: usize, key: &LeaseKey, from: Time, to: Time| {
+        if to > from + limit {
+            let text = format!("no attempt to renew for {} ms", (to - from) / MS);
+            wrong.push(history.violation("I.8", index, Some(key), text));
+        }
+    };
+    let mut end = 0;
+    for (index, event) in history.trace.events.iter().enumerate() {
+        end = event.at;
+        match &event.what {
+            What::Answered { call, answer } => {
+                let Some((call, update)) = history.update(*call) else {
+                    continue;
+                };
+                if !history.is_ours(call.process) {
+                    continue;
+                }
+                let place = (call.process, update.key.clone());
+                match (&update.change, answer) {
+                    (Change::Take { .. }, Answer::Applied(_)) => {
+                        held.insert(place, (event.local, event.at));
+                    }
+                    (Change::Release | Change::Assign { .. }, Answer::Applied(_)) => {
+                        held.remove(&place);
+                    }
+                    (change, Answer::Lost(_)) if is_owners(change) => {
+                        held.remove(&place);
+                    }
+                    _ => {}
+                }
+            }
+            What::Sent { op, .. } => {
+                let process = event.by.unwrap_or(u32::MAX);
+                match op {
+                    Op::Update(update) if is_owners(&update.change) => {
+                        let place = (process, update.key.clone());
+                        if let Some(last) = held.get_mut(&place) {
+                            late(index, &update.key, last.0, event.local);
+                            *last = (event.local, event.at);
+                        }
+                        if update.change == Change::Release {
+                            held.remove(&place);
+                        }
+                    }
+                    // Passed on, or a hand-off finished.
+                    Op::Update(update) if matches!(update.change, Change::Assign { .. }) => {
+                        held.remove(&(process, update.key.clone()));
+                    }
+                    Op::Delete(deletion) => {
+                        held.remove(&(process, deletion.key.clone()));
+                    }
+                    // A read after a write in doubt may show that the lease is lost.
+                    Op::Get(key, _) => {
+                        if let Some(last) = held.get_mut(&(process, key.clone())) {
+                            late(index, key, last.0, event.local);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            What::Ended(_) => {
+                let process = event.by.unwrap_or(u32::MAX);
+                held.retain(|place, _| place.0 != process);
+            }
+            What::Killed { process } => held.retain(|place, _| place.0 != *process),
+            What::Edited {
+                before: Some(row), ..
+            } => {
+                held.retain(|place, _| place.1 != *row.key());
+            }
+            What::Thawed { process } => {
+                for (_, last) in held.iter_mut().filter(|(place, _)| place.0 == *process) {
+                    // What it missed comes now.
+                    *last = (last.0 + (event.at - last.1), event.at);
+                }
+            }
+            What::Applied { call, .. } => {
+                // Whoever lost a lease learns of it at the next attempt, at the latest.
+                if let Some((call, update)) = history.update(*call)
+                    && matches!(update.change, Change::Take { .. } | Change::Assign { .. })
+                {
+                    held.retain(|place, _| place.0 == call.process || place.1 != update.key);
+                }
+            }
+            _ => {}
+        }
+    }
+    let last = history.trace.events.len().saturating_sub(1);
+    for ((_, key), (_, at)) in &held {
+        late(last, key, *at, end);
+    }
+    wrong
+}
+
+/// I.9: of two processes with one id, one notices and stops.
+pub fn one_process_has_an_id(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut alive: BTreeMap<ProcessNumber, Time> = BTreeMap::new();
+    let patience = history.rules.failover * 4;
+    let mut look = |alive: &BTreeMap<ProcessNumber, Time>, index: usize, now: Time| {
+        for (one, since) in alive {
+            for (other, other_since) in alive.range(one + 1..) {
+                let together = now.saturating_sub(*since.max(other_since));
+                if history.name(*one) == history.name(*other) && together > patience {
+                    let text = format!(
+                        "two processes work as {} for {} ms",
+                        history.name(*one),
+                        together / MS
+                    );
+                    wrong.push(history.violation("I.9", index, None, text));
+                }
+            }
+        }
+    };
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Started => {
+                alive.insert(event.by.unwrap_or(u32::MAX), event.at);
+            }
+            // A frozen one cannot notice; it has to once it goes on. Before it is calm nobody can.
+            What::Thawed { process } => {
+                alive.entry(*process).and_modify(|since| *since = event.at);
+            }
+            What::Calm => alive.values_mut().for_each(|since| *since = event.at),
+            What::Ended(_) => {
+                look(&alive, index, event.at);
+                alive.remove(&event.by.unwrap_or(u32::MAX));
+            }
+            What::Killed { process } => {
+                alive.remove(process);
+            }
+            _ => {}
+        }
+    }
+    wrong
+}
+
+/// I.10: nothing is delivered before a conditional write of one's own made the lease one's own.
+pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut adopted: BTreeSet<(ProcessNumber, &LeaseKey)> = BTreeSet::new();
+    let mut writes = history.writes().peekable();
+    for (index, process, key) in deliveries(history) {
+        while let Some(write) = writes.next_if(|write| write.index < index) {
+            if let Some((owner, key)) = new_owner(history, write.index) {
+                adopted.retain(|(process, of)| *of != key || history.name(*process) != owner);
+            }
+            if let (Some(call), Some(after)) = (write.call, write.after)
+                && after.actual_owner() == Some(&history.name(call.process))
+                && write.change().is_some()
+            {
+                adopted.insert((call.process, write.key));
+            }
+        }
+        if !adopted.contains(&(process, &key)) {
+            let text = "delivered without a successful write of its own";
+            wrong.push(history.violation("I.10", index, Some(&key), text));
+        }
+    }
+    wrong
+}
+
+/// I.11: attributes that nobody knows survive.
+pub fn unknown_attributes_survive(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    for write in history.writes() {
+        if !write.process().is_some_and(|p| history.is_ours(p)) {
+            continue;
+        }
+        if let (Some(Row::Lease { extra: was, .. }), Some(after)) =
+            (write.before.map(|row| &**row), write.after)
+        {
+            let kept = matches!(&**after, Row::Lease { extra, .. } if extra == was);
+            if !kept {
+                let text = "an unknown attribute is gone";
+                wrong.push(history.violation("I.11", write.index, Some(write.key), text));
+            }
+        }
+    }
+    wrong
+}
+
+/// I.12: with the 2.x algorithm nothing but leases is written into the lease table.
+pub fn only_leases_are_written(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    if history.rules.assigned {
+        return wrong;
+    }
+    for write in history.writes() {
+        let ours = write.process().is_some_and(|p| history.is_ours(p));
+        if ours && write.after.is_some_and(|row| row.as_lease().is_none()) {
+            let text = "an item that is no lease was written";
+            wrong.push(history.violation("I.12", write.index, Some(write.key), text));
+        }
+    }
+    wrong
+}
+
+/// I.13: a row that cannot be read is left as it is. (That it stops nothing else is I.31.)
+pub fn strange_rows_are_left_alone(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    for write in history.writes() {
+        let ours = write.process().is_some_and(|p| history.is_ours(p));
+        let strange = |row: &std::sync::Arc<Row>| {
+            matches!(
+                &**row,
+                Row::Item {
+                    item: Item::Garbage | Item::Foreign(_),
+                    ..
+                }
+            )
+        };
+        if ours && write.before.is_some_and(strange) {
+            let text = "a row that is no lease was changed";
+            wrong.push(history.violation("I.13", write.index, Some(write.key), text));
+        }
+    }
+    wrong
+}
+
+/// I.14: whoever released a lease writes nothing more to it, unless it takes it anew.
+pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut released: BTreeSet<(ProcessNumber, LeaseKey)> = BTreeSet::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Applied { call, .. } => {
+                if let Some((owner, key)) = new_owner(history, index) {
+                    released.retain(|(process, of)| of != key || history.name(*process) != owner);
+                }
+                if let Some((call, update)) = history.update(*call)
+                    && history.is_ours(call.process)
+                    && let Some(write) = history.write(index)
+                {
+                    let me = history.name(call.process);
+                    let mine = write.before.and_then(|row| row.actual_owner()) == Some(&me);
+                    match &update.change {
+                        Change::Release => {
+                            released.insert((call.process, update.key.clone()));
+                        }
+                        Change::Assign { owner, .. } if mine && *owner != me => {
+                            released.insert((call.process, update.key.clone()));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            } if matches!(update.change, Change::Renew | Change::Checkpoint(_)) => {
+                let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
+                if released.contains(&place) {
+                    let text = "written after the release";
+                    wrong.push(history.violation("I.14", index, Some(&update.key), text));
+                }
+            }
+            _ => {}
+        }
+    }
+    wrong
+}

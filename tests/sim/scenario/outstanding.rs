@@ -1,0 +1,114 @@
+//! Records that no child has processed yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kcl_daemon::core::ids::ShardId;
+use kcl_daemon::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position};
+
+use super::RETENTION_MS;
+use crate::trace::{ChildNumber, Told, Trace, What};
+use crate::world::{EPOCH_MS, MS};
+
+/// Looks at a trace while it grows.
+pub struct Outstanding {
+    position: InitialPosition,
+    seen: usize,
+    records: BTreeMap<(ShardId, ExtendedSequenceNumber), i64>,
+    children: BTreeMap<ChildNumber, ShardId>,
+    in_work: BTreeMap<ChildNumber, Vec<ExtendedSequenceNumber>>,
+    /// Shards whose leases were made to be read from their beginning.
+    from_start: BTreeSet<ShardId>,
+}
+
+impl Outstanding {
+    /// Nothing seen yet; reading begins at `position`.
+    pub fn new(position: InitialPosition) -> Self {
+        Self {
+            position,
+            seen: 0,
+            records: BTreeMap::new(),
+            children: BTreeMap::new(),
+            in_work: BTreeMap::new(),
+            from_start: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what happened since it looked last.
+    pub fn look(&mut self, trace: &Trace) {
+        let mut now_ms = EPOCH_MS;
+        for event in &trace.events[self.seen..] {
+            now_ms = EPOCH_MS + i64::try_from(event.at / MS).unwrap_or(0);
+            match &event.what {
+                What::Put {
+                    shard,
+                    places,
+                    at_ms,
+                } => {
+                    for place in places {
+                        self.records.insert((shard.clone(), place.clone()), *at_ms);
+                    }
+                }
+                What::ChildStarted { child, shard } => {
+                    self.children.insert(*child, shard.clone());
+                }
+                What::Told {
+                    child,
+                    told: Told::Records(records),
+                } => {
+                    self.in_work.insert(*child, records.clone());
+                }
+                What::Did { child } => {
+                    let shard = &self.children[child];
+                    for place in self.in_work.remove(child).unwrap_or_default() {
+                        self.records.remove(&(shard.clone(), place));
+                    }
+                }
+                // A child may end after its checkpoint and before its answer.
+                What::Applied {
+                    after: Some(row), ..
+                } => {
+                    if let Some(lease) = row.as_lease() {
+                        self.settle(&lease.shard_id(), &lease.checkpoint);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.seen = trace.events.len();
+        // What retention took is lost to everybody, and what came before the beginning is not wanted.
+        let (position, from_start) = (self.position, &self.from_start);
+        self.records.retain(|(shard, _), at_ms| {
+            let wanted = match position {
+                InitialPosition::TrimHorizon => true,
+                // Where exactly LATEST was is a matter of I.18.
+                InitialPosition::Latest => from_start.contains(shard),
+                InitialPosition::AtTimestamp(from) => *at_ms >= from || from_start.contains(shard),
+            };
+            wanted && *at_ms >= now_ms - RETENTION_MS
+        });
+    }
+
+    /// Everything up to a checkpoint is processed.
+    fn settle(&mut self, shard: &ShardId, checkpoint: &ExtendedSequenceNumber) {
+        let lowest = ExtendedSequenceNumber::sentinel(Position::AtTimestamp);
+        while let Some((key, _)) = self.records.range((shard.clone(), lowest.clone())..).next()
+            && key.0 == *shard
+            && key.1 <= *checkpoint
+        {
+            let key = key.clone();
+            self.records.remove(&key);
+        }
+    }
+
+    /// Whether everything is processed.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Some of what is not.
+    pub fn some(&self) -> Vec<String> {
+        let some = self.records.keys().take(3);
+        some.map(|(shard, place)| format!("{shard} {place}"))
+            .collect()
+    }
+}

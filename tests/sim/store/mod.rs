@@ -1,0 +1,14 @@
+//! The lease table: what DynamoDB would hold, and how it answers.
+//!
+//! | file | part |
+//! |---|---|
+//! | `table.rs` | rows with their recent past, conditional writes |
+//! | `request.rs` | the way of a request to the table and of its answer back, and what goes wrong on it |
+//! | `port.rs` | `LeaseStore` on top of that |
+
+mod port;
+mod request;
+mod table;
+
+pub use request::SimStore;
+pub use table::Table;

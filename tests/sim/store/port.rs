@@ -1,0 +1,270 @@
+//! The ports of the worker over the simulated table.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::leader_lock::{LockItem, LockOutcome, LockWrite};
+use kcl_daemon::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
+use kcl_daemon::core::migration::client_version::ClientVersion;
+use kcl_daemon::core::migration::single_table::{Place, TableStatus};
+use kcl_daemon::core::migration::{ItemWrite, MigrationItem};
+use kcl_daemon::core::worker_stats::WorkerMetricStats;
+use kcl_daemon::ports::{
+    CoordinatorStore, Created, ForeignItem, LeaseStore, OwnerIndex, StoreError, TableScan,
+    UnreadableRow, WorkerMetricsStore, Written,
+};
+
+use super::SimStore;
+use crate::trace::{Answer, Item, Op, Row};
+
+/// What DynamoDB would bill for a row, roughly.
+const ROW_BYTES: usize = 400;
+
+fn failed(answer: &Answer) -> StoreError {
+    match answer {
+        Answer::Throttled => StoreError::Throttled("throttled".to_owned()),
+        _ => StoreError::Unavailable("no answer".to_owned()),
+    }
+}
+
+fn lease_of(row: Option<Arc<Row>>) -> Result<Option<Lease>, StoreError> {
+    match row.as_deref() {
+        None => Ok(None),
+        Some(Row::Lease { lease, .. }) => Ok(Some(lease.clone())),
+        Some(Row::Item { key, .. }) => Err(StoreError::Fatal(format!("{key} is no lease"))),
+    }
+}
+
+#[async_trait]
+impl LeaseStore for SimStore {
+    fn table(&self) -> &str {
+        "simulated"
+    }
+
+    async fn ensure_table(&self, with_index: bool) -> Result<bool, StoreError> {
+        match self.request(Op::Open(with_index)).await {
+            Answer::Created(new) => Ok(new),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn owner_index(&self) -> Result<OwnerIndex, StoreError> {
+        match self.request(Op::Index).await {
+            Answer::Index(state) => Ok(state),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn create_owner_index(&self) -> Result<(), StoreError> {
+        match self.request(Op::CreateIndex).await {
+            Answer::Done => Ok(()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn keys_of(&self, owner: &WorkerId) -> Result<Vec<LeaseKey>, StoreError> {
+        match self.request(Op::Query(owner.clone())).await {
+            Answer::Keys(keys) => Ok(keys),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    async fn scan(&self) -> Result<TableScan, StoreError> {
+        let rows = match self.request(Op::Scan).await {
+            Answer::Rows(rows) => rows,
+            answer => return Err(failed(&answer)),
+        };
+        let mut scan = TableScan {
+            bytes: rows.len() * ROW_BYTES,
+            ..TableScan::default()
+        };
+        for row in rows {
+            let key = row.key().as_str().to_owned();
+            match &*row {
+                Row::Lease { lease, .. } => scan.leases.push(lease.clone()),
+                Row::Item { item, .. } => match item {
+                    Item::Leader(lock) => {
+                        scan.foreign.push(foreign(key, "LEADER"));
+                        scan.leader = Some(lock.clone());
+                    }
+                    Item::Metrics(stats) => {
+                        scan.foreign.push(foreign(key, "WORKER_METRIC_STATS"));
+                        scan.metrics.push(stats.clone());
+                    }
+                    Item::ClientVersion(item) => {
+                        scan.foreign.push(foreign(key, "CLIENT_VERSION_MIGRATION"));
+                        scan.client_version = Some(item.clone());
+                    }
+                    Item::Foreign(kind) => scan.foreign.push(foreign(key, kind)),
+                    Item::Garbage => scan.unreadable.push(UnreadableRow {
+                        key,
+                        reason: "it makes no sense".to_owned(),
+                    }),
+                },
+            }
+        }
+        Ok(scan)
+    }
+
+    async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, StoreError> {
+        match self.request(Op::Get(key.clone(), true)).await {
+            Answer::Row(row) => lease_of(row),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn create(&self, lease: &Lease) -> Result<Created, StoreError> {
+        let row = Arc::new(Row::lease(lease.clone()));
+        match self.request(Op::Create(row)).await {
+            Answer::Created(true) => Ok(Created::New),
+            Answer::Created(false) => Ok(Created::Existed),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn update(&self, update: &LeaseUpdate) -> Result<Written, StoreError> {
+        match self.request(Op::Update(update.clone())).await {
+            Answer::Applied(row) => Ok(match lease_of(Some(row))? {
+                Some(lease) => Written::Applied(lease),
+                None => Written::Unknown("no row came back".to_owned()),
+            }),
+            Answer::Lost(row) => Ok(Written::Lost(lease_of(row).unwrap_or(None))),
+            Answer::Unknown => Ok(Written::Unknown("no answer".to_owned())),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn delete(&self, deletion: &LeaseDeletion) -> Result<bool, StoreError> {
+        match self.request(Op::Delete(deletion.clone())).await {
+            Answer::Deleted(done) => Ok(done),
+            answer => Err(failed(&answer)),
+        }
+    }
+}
+
+fn foreign(key: String, kind: &str) -> ForeignItem {
+    let kind = kind.to_owned();
+    ForeignItem { key, kind }
+}
+
+#[async_trait]
+impl CoordinatorStore for SimStore {
+    async fn leader(&self, place: Place) -> Result<Option<LockItem>, StoreError> {
+        only_here(place)?;
+        match self.request(Op::Leader).await {
+            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_leader).cloned()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn write_leader(
+        &self,
+        place: Place,
+        write: &LockWrite,
+    ) -> Result<LockOutcome, StoreError> {
+        only_here(place)?;
+        match self.request(Op::WriteLeader(write.clone())).await {
+            Answer::Done => Ok(LockOutcome::Applied),
+            Answer::Lost(_) => Ok(LockOutcome::Refused),
+            Answer::Unknown => Ok(LockOutcome::Unknown),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn client_version(
+        &self,
+        place: Place,
+    ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
+        if place == Place::Legacy {
+            return Ok(None);
+        }
+        match self.request(Op::ClientVersion).await {
+            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_client_version).cloned()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn write_client_version(
+        &self,
+        place: Place,
+        write: &ItemWrite<ClientVersion>,
+    ) -> Result<bool, StoreError> {
+        only_here(place)?;
+        happened(&self.request(Op::WriteClientVersion(write.clone())).await)
+    }
+
+    // The tables of KCL 3.0 to 3.4 are not there.
+
+    async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write_table_status(&self, _: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn delete_table_status(&self, _: TableStatus) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn legacy_items(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn move_legacy_items(&self, _: &WorkerId, _: &[String]) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+
+    async fn complete_table_migration(
+        &self,
+        _: &WorkerId,
+        _: &ItemWrite<TableStatus>,
+    ) -> Result<bool, StoreError> {
+        only_here(Place::Legacy).map(|()| false)
+    }
+}
+
+/// Whether a write happened; an answer that did not come is an error, after which one reads again.
+fn happened(answer: &Answer) -> Result<bool, StoreError> {
+    match answer {
+        Answer::Done => Ok(true),
+        Answer::Lost(_) => Ok(false),
+        answer => Err(failed(answer)),
+    }
+}
+
+#[async_trait]
+impl WorkerMetricsStore for SimStore {
+    async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+        only_here(place)?;
+        match self.request(Op::PutMetrics(stats.clone())).await {
+            Answer::Done => Ok(()),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
+        only_here(place)?;
+        match self.request(Op::DeleteMetrics(stats.clone())).await {
+            Answer::Deleted(done) => Ok(done),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// There is one table only.
+fn only_here(place: Place) -> Result<(), StoreError> {
+    match place {
+        Place::LeaseTable => Ok(()),
+        Place::Legacy => Err(StoreError::TableMissing("no such table".to_owned())),
+    }
+}
