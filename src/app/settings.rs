@@ -1,7 +1,5 @@
 //! From the configuration's words to the settings of the parts.
 
-use std::time::Duration;
-
 use multilang_protocol::{Dialect, DialectSetting};
 
 use crate::config::{
@@ -13,7 +11,7 @@ use crate::core::assignment::problem::{self, Strategy};
 use crate::core::assignment::taker::Limits;
 use crate::core::consumer::FailurePolicy;
 use crate::core::migration::client_version::Configured;
-use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
+use crate::fetch::{ConsumerChoice, FetchSettings, PaceSettings, Prefetch, RegistrationSettings};
 use crate::worker::consumer::ConsumerSettings;
 use crate::worker::coordinator::LeaseSettings;
 use crate::worker::joining::{JoinSettings, Wanted};
@@ -23,7 +21,7 @@ use crate::worker::reporter::ReportSettings;
 pub fn leases(config: &DaemonConfig) -> LeaseSettings {
     let leases = &config.leases;
     LeaseSettings {
-        failover: leases.failover_time.max(Duration::from_millis(300)),
+        failover: leases.failover_time,
         hand_off_timeout: config.handoff.timeout,
         limits: Limits {
             max_leases: leases.max_leases_for_worker as usize,
@@ -67,20 +65,19 @@ pub fn joining(config: &DaemonConfig) -> JoinSettings {
 
 /// What a leader goes by.
 fn assignment(config: &DaemonConfig) -> problem::Settings {
-    let (leases, load) = (&config.leases, &config.utilisation);
     problem::Settings {
-        strategy: match leases.assignment_strategy {
+        strategy: match config.leases.assignment_strategy {
             LeaseAssignmentStrategy::WorkerUtilizationAware => Strategy::WorkerUtilizationAware,
             LeaseAssignmentStrategy::LeaseCountBased => Strategy::LeaseCountBased,
         },
-        failover: leases.failover_time,
-        report_interval: load.report_interval,
-        max_leases: leases.max_leases_for_worker as usize,
-        max_throughput_kbps: load.max_throughput_kbps,
-        dampening_percent: f64::from(load.dampening_percentage),
-        rebalance_threshold_percent: f64::from(load.rebalance_threshold_percentage),
-        allow_throughput_overshoot: load.allow_throughput_overshoot,
-        ema_alpha: load.ema_alpha,
+        failover: config.leases.failover_time,
+        report_interval: config.utilisation.report_interval,
+        max_leases: config.leases.max_leases_for_worker as usize,
+        max_throughput_kbps: config.utilisation.max_throughput_kbps,
+        dampening_percent: f64::from(config.utilisation.dampening_percentage),
+        rebalance_threshold_percent: f64::from(config.utilisation.rebalance_threshold_percentage),
+        allow_throughput_overshoot: config.utilisation.allow_throughput_overshoot,
+        ema_alpha: config.utilisation.ema_alpha,
         graceful_hand_off: config.handoff.enabled,
         ..problem::Settings::default()
     }
@@ -121,6 +118,26 @@ pub fn consumers(config: &DaemonConfig) -> ConsumerSettings {
         parent_poll: config.coordinator.parent_shard_poll_interval,
         task_backoff: config.child.task_backoff,
         warn_task_after: config.child.warn_task_after,
+    }
+}
+
+/// The consumer of enhanced fan-out.
+pub fn registration(config: &DaemonConfig) -> RegistrationSettings {
+    let fanout = &config.retrieval.fanout;
+    RegistrationSettings {
+        consumer: match &fanout.consumer_arn {
+            Some(arn) => ConsumerChoice::Arn(arn.clone()),
+            None => ConsumerChoice::Named(fanout.consumer_name.clone()),
+        },
+        stream_arn: match &config.identity.stream.arn {
+            // The stream of `--local` has an ARN of its own.
+            Some(arn) if !config.local.enabled => Some(arn.to_string()),
+            _ => None,
+        },
+        summary_tries: fanout.describe_stream_summary_tries,
+        describe_tries: fanout.describe_stream_consumer_tries,
+        register_tries: fanout.register_stream_consumer_tries,
+        pause: fanout.retry_backoff,
     }
 }
 

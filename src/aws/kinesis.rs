@@ -4,6 +4,7 @@
 //! connection which the other side had closed, or a server that stumbled.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
@@ -16,12 +17,13 @@ use bytes::Bytes;
 
 use crate::aws::clients::twice_after_hiccup;
 use crate::aws::errors::{self, Call};
+use crate::aws::service_clock::ServiceClock;
 use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::ports::{
-    RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary,
+    Clock, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary,
 };
 
 /// The most records that one GetRecords may ask for.
@@ -42,14 +44,14 @@ pub enum StreamRef {
 }
 
 impl StreamRef {
-    fn display_name(&self) -> &str {
+    pub(super) fn display_name(&self) -> &str {
         match self {
             Self::Name(name) | Self::Arn { name, .. } => name,
         }
     }
 
     /// StreamName of a call.
-    fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         match self {
             Self::Name(name) => Some(name.clone()),
             Self::Arn { .. } => None,
@@ -57,7 +59,7 @@ impl StreamRef {
     }
 
     /// StreamARN of a call.
-    fn arn(&self) -> Option<String> {
+    pub(super) fn arn(&self) -> Option<String> {
         match self {
             Self::Name(_) => None,
             Self::Arn { arn, .. } => Some(arn.clone()),
@@ -70,13 +72,35 @@ impl StreamRef {
 pub struct KinesisStream {
     client: Client,
     stream: StreamRef,
+    service_clock: Option<ServiceClock>,
 }
 
 impl KinesisStream {
     /// A stream reached through a client, whose settings limit how long a call may take.
     #[must_use]
     pub const fn new(client: Client, stream: StreamRef) -> Self {
-        Self { client, stream }
+        Self {
+            client,
+            stream,
+            service_clock: None,
+        }
+    }
+
+    /// Learns from its answers how far the service's clock is ahead of this one.
+    #[must_use]
+    pub fn compare_clocks(self, clock: Arc<dyn Clock>) -> Self {
+        let service_clock = ServiceClock::new(clock);
+        let config = self
+            .client
+            .config()
+            .to_builder()
+            .interceptor(service_clock.clone())
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            stream: self.stream,
+            service_clock: Some(service_clock),
+        }
     }
 
     fn on_stream(&self) -> String {
@@ -227,10 +251,16 @@ impl Stream for KinesisStream {
                 .collect::<Result<_, _>>()?,
         })
     }
+
+    fn service_clock_ahead(&self) -> i64 {
+        self.service_clock
+            .as_ref()
+            .map_or(0, ServiceClock::ahead_millis)
+    }
 }
 
 /// Calls, and once more after a hiccup.
-async fn calling<T, E, F, Fut>(
+pub(super) async fn calling<T, E, F, Fut>(
     operation: &'static str,
     subject: &str,
     send: F,
@@ -251,7 +281,7 @@ where
 }
 
 /// An answer that breaks the service's own rules. It would be the same the next time.
-fn strange(operation: &str, subject: &str, what: &str) -> StreamError {
+pub(super) fn strange(operation: &str, subject: &str, what: &str) -> StreamError {
     StreamError {
         kind: StreamErrorKind::Fatal,
         message: format!("{operation} on {subject} gave an answer that cannot be used: {what}"),
@@ -279,7 +309,9 @@ fn to_filter(filter: ShardFilter) -> Option<types::ShardFilter> {
         .ok()
 }
 
-fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
+pub(super) fn to_start(
+    start: &IteratorStart,
+) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
     let digits = |number: &SequenceNumber| Some(number.as_str().to_owned());
     match start {
         IteratorStart::Latest => (ShardIteratorType::Latest, None, None),
@@ -349,7 +381,7 @@ fn from_shard(shard: types::Shard) -> Result<Shard, String> {
     })
 }
 
-fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
+pub(super) fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
     if child.shard_id.is_empty() {
         return Err("a child shard has no id".to_owned());
     }
@@ -360,7 +392,7 @@ fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
     })
 }
 
-fn from_record(record: types::Record) -> Result<Record, String> {
+pub(super) fn from_record(record: types::Record) -> Result<Record, String> {
     let sequence_number = SequenceNumber::parse(&record.sequence_number).map_err(|_| {
         format!(
             "a record has the sequence number '{}'",

@@ -14,6 +14,9 @@
 //! | [`metadata`], [`worker_metrics`], [`coordinator`], [`migration`] | items of the 3.x coordination |
 //! | [`platform`] | how busy the host or container is |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
+//! | [`probe`] | looking without touching, for `check --online` |
+//! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
@@ -24,6 +27,7 @@ pub mod credentials;
 pub mod dynamodb;
 pub mod errors;
 pub mod expression;
+pub mod fanout;
 pub mod http;
 pub mod index;
 pub mod item;
@@ -31,6 +35,8 @@ pub mod kinesis;
 pub mod metadata;
 pub mod migration;
 pub mod platform;
+pub mod probe;
+pub mod service_clock;
 pub mod table;
 pub mod worker_metrics;
 

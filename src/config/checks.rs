@@ -3,12 +3,11 @@
 use super::arn::StreamArn;
 use super::daemon_config::{Identity, StreamIdentity};
 use super::origin::{Findings, Origin};
-use super::retrieval_mode::{
-    self, ConfiguredMode, FANOUT_IS_BUILT, RetrievalChoice, RetrievalMode,
-};
+use super::retrieval_mode::{self, ConfiguredMode, RetrievalChoice, RetrievalMode};
 use super::settings::{Layer, Setting, Settings};
 use super::value::{Value, shorten};
 use crate::core::sequence::InitialPosition;
+use std::time::Duration;
 
 /// Keys whose presence selects polling (`properties.md` §8).
 const POLLING_KEYS: [&str; 5] = [
@@ -274,7 +273,7 @@ pub(super) fn retrieval_choice(settings: &Settings, consumer: &str) -> Retrieval
         .filter(counts)
         .map(|setting| format!("{} ({})", setting.spec.name, setting.origin))
         .collect();
-    retrieval_mode::choose(configured, &keys, consumer, FANOUT_IS_BUILT)
+    retrieval_mode::choose(configured, &keys, consumer)
 }
 
 /// `maxRecords`: more than 10000 is an error when polling is chosen, and not used otherwise.
@@ -284,7 +283,7 @@ pub(super) fn max_records(
     findings: &mut Findings,
 ) -> u32 {
     let wanted = settings.u32("maxRecords");
-    if wanted > MOST_RECORDS && choice.chosen == RetrievalMode::Polling {
+    if wanted > MOST_RECORDS && choice.mode == RetrievalMode::Polling {
         findings.error(
             origin_of(settings, "maxRecords"),
             "maxRecords",
@@ -292,6 +291,25 @@ pub(super) fn max_records(
         );
     }
     wanted.min(MOST_RECORDS)
+}
+
+/// The shortest life of a lease that this daemon can keep to: a renewal has a third of it.
+const SHORTEST_FAILOVER: Duration = Duration::from_millis(300);
+
+/// `failoverTimeMillis`, never too short to be kept to.
+pub(super) fn failover_time(settings: &Settings, findings: &mut Findings) -> Duration {
+    let wanted = settings.millis("failoverTimeMillis");
+    if wanted < SHORTEST_FAILOVER {
+        findings.notices.warn(
+            origin_of(settings, "failoverTimeMillis"),
+            format!(
+                "failoverTimeMillis = {} is too short to renew a lease in; {} is used",
+                wanted.as_millis(),
+                SHORTEST_FAILOVER.as_millis()
+            ),
+        );
+    }
+    wanted.max(SHORTEST_FAILOVER)
 }
 
 /// Values that Java refuses or that cannot work together.

@@ -18,6 +18,7 @@ pub mod migration;
 pub mod sequence;
 pub mod shard_sync;
 pub mod stream;
+pub mod subscription;
 pub mod throughput;
 pub mod time;
 pub mod worker_stats;

@@ -7,6 +7,7 @@ use tracing::{debug, info, warn};
 use super::{Coordinator, Done, Held, StopRequest};
 use crate::core::ids::LeaseKey;
 use crate::core::lease::{Lease, LeaseUpdate};
+use crate::core::sequence::Position;
 use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::{Clock, LeaseStore, StoreError, Written};
@@ -105,7 +106,15 @@ impl Coordinator {
             self.give_back(lease, sent);
             return;
         }
-        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{}", how.sentence());
+        // Many believe that the configured position counts at each start.
+        let note = match lease.checkpoint.position {
+            Position::Number(_) => format!(
+                "; position ignored: checkpoint exists (initial position {})",
+                self.settings.initial_position.sentinel()
+            ),
+            _ => String::new(),
+        };
+        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{}{note}", how.sentence());
         let handle = self.keep(&lease, sent);
         self.watch(&handle, false);
         let consumer = (!lease.is_finished()).then(|| {
