@@ -20,8 +20,8 @@ async fn probe(service: &FakeService) -> Probe {
         name: "app".to_owned(),
         legacy_coordinator: "app-CoordinatorState".to_owned(),
         deletion_protection: false,
-        point_in_time_recovery: false,
         scan_segments: None,
+        point_in_time_recovery: false,
     };
     Probe {
         stream: Arc::new(KinesisStream::new(kinesis.clone(), reference.clone())),

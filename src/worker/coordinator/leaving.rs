@@ -114,9 +114,11 @@ impl Coordinator {
                 peers.remove(owner);
             }
         }
+        // What carried our id already when we came may be another process's.
         let mine = |lease: &&Lease| {
             let unheld = !self.held.contains_key(&lease.key) && !self.taking.contains(&lease.key);
-            unheld && role(lease, &self.me) != Role::Stranger
+            let given = unheld && !self.former.contains(&lease.key);
+            given && role(lease, &self.me) != Role::Stranger
         };
         let unheld: Vec<Lease> = self.table.iter().filter(mine).cloned().collect();
         let leaving: BTreeSet<LeaseKey> = self
