@@ -91,8 +91,15 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
     let mut rows = Rows::default();
     let mut running: BTreeMap<ProcessNumber, BTreeSet<u32>> = BTreeMap::new();
     let mut asked_in_calm: BTreeSet<ProcessNumber> = BTreeSet::new();
+    let mut given: BTreeMap<LeaseKey, Time> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let Some(write) = history.write(index) {
+            let owner = |row: Option<&std::sync::Arc<crate::trace::Row>>| {
+                row.and_then(|row| row.as_lease()?.owner.clone())
+            };
+            if owner(write.before) != owner(write.after) {
+                given.insert(write.key.clone(), write.at);
+            }
             rows.after(&write);
         }
         match &event.what {
@@ -113,9 +120,16 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
                 if !history.is_ours(process) {
                     continue;
                 }
+                // What it was given a moment ago by somebody who did not know that it leaves is not its
+                // fault.
+                let old = |key: &LeaseKey| {
+                    given
+                        .get(key)
+                        .is_none_or(|at| event.at > at + history.rules.failover)
+                };
                 let kept: Vec<&LeaseKey> = rows
                     .leases()
-                    .filter(|lease| lease.owner.as_ref() == Some(&me))
+                    .filter(|lease| lease.owner.as_ref() == Some(&me) && old(&lease.key))
                     .map(|lease| &lease.key)
                     .collect();
                 // In bad weather a release may fail, and a write of long ago may arrive.

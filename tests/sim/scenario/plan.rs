@@ -199,11 +199,34 @@ impl Plan {
         plan.failover = Duration::from_secs(rng.pick(&[3, 5, 10]));
         let f = u64::try_from(plan.failover.as_micros()).unwrap_or(S);
         plan.calm_at = rng.between(3 * f, 10 * f).max(20 * S);
+        if rng.chance(450) {
+            plan.leader(rng, f);
+        }
         plan.settings(rng);
         plan.workers(rng, f);
         plan.tempers(rng, f);
         plan.incidents(rng, f);
         plan
+    }
+
+    /// A fleet in which a leader assigns the leases.
+    fn leader(&mut self, rng: &mut Rng, f: Time) {
+        self.wanted = match rng.below(3) {
+            0 => Wanted::Auto,
+            _ => Wanted::Explicit(Configured::V3x),
+        };
+        self.strategy = match rng.below(3) {
+            0 => Strategy::WorkerUtilizationAware,
+            _ => Strategy::LeaseCountBased,
+        };
+        self.graceful_hand_off = rng.chance(850);
+        self.hand_off_timeout = Duration::from_micros(rng.between(f / 2, 3 * f));
+        self.report_every = Duration::from_micros(rng.pick(&[f / 2, f, 30 * S]));
+        self.measures_load = rng.chance(500);
+        self.index_takes = rng.pick(&[0, 10 * S, 600 * S]);
+        self.index_lag = rng.pick(&[0, 200 * MS, 2 * S]);
+        // Assignment and hand-off take their time, and so does recovery.
+        self.calm_at += 5 * f;
     }
 
     fn settings(&mut self, rng: &mut Rng) {
@@ -244,6 +267,8 @@ impl Plan {
     fn workers(&mut self, rng: &mut Rng, f: Time) {
         let late = rng.chance(400);
         let skewed = rng.chance(250);
+        let assigned = self.may_be_assigned();
+        let report = i64::try_from(self.report_every.as_millis()).unwrap_or(0);
         for worker in &mut self.workers {
             worker.starts_at = match late {
                 true => rng.below(self.calm_at / 2),
@@ -256,7 +281,11 @@ impl Plan {
             };
             // Where LATEST was is told by the wall clock until a record was read.
             if skewed && self.position != InitialPosition::Latest {
-                worker.wall_skew_ms = rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]);
+                worker.wall_skew_ms = match assigned {
+                    false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
+                    // Whose clock is further off than that gets no leases (I.41).
+                    true => rng.pick(&[-report, -report / 2, report / 2, report]),
+                };
             }
             if rng.chance(250) {
                 let action = rng.mostly_low(1, 300);
