@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::core::ids::ShardId;
 use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition};
-use crate::core::shard_sync::children_of;
+use crate::core::shard_sync::children_at_end;
 use crate::core::stream::{ChildShard, ShardFilter};
 use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Budget, Prefetch, Share};
@@ -297,7 +297,17 @@ impl Polling {
                 }
                 None if shards.is_empty() => self.on_gone("no shards are listed", sent).await,
                 // Closed, or so old that it is not listed any more.
-                _ => Turn::End(children_of(&self.shard, &shards)),
+                _ => match children_at_end(&self.shard, &shards) {
+                    Ok(children) => Turn::End(children),
+                    Err(inconsistent) => {
+                        self.report(
+                            StreamErrorKind::Retry,
+                            &format!("the shard ended, and {inconsistent}; asking again"),
+                        );
+                        self.end_turn(sent, Outcome::Failed);
+                        Turn::GoOn
+                    }
+                },
             },
             Err(error) => self.on_error(error, sent).await,
         }
@@ -339,9 +349,10 @@ impl Polling {
             && let Ok(shards) = self.ports.stream.list_shards(ShardFilter::All).await
             && !shards.is_empty()
             && shards.iter().all(|shard| shard.id != self.shard)
+            && let Ok(children) = children_at_end(&self.shard, &shards)
         {
             warn!(shard = %self.shard, "the stream does not know the shard any more; it ends here");
-            return Turn::End(children_of(&self.shard, &shards));
+            return Turn::End(children);
         }
         self.report(
             StreamErrorKind::Gone,

@@ -10,12 +10,13 @@ use super::history::History;
 use crate::trace::{Answer, CallNumber, Item, Op, ProcessNumber, Row, Told, What};
 use crate::world::{MS, Time};
 
-/// Whether a change is one that only an owner makes.
-fn is_owners(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::Renew | Change::Checkpoint(_) | Change::Release
-    )
+/// Whether a write is one that only an owner makes. A renewal that relies on there being no hand-off is
+/// how a lease is adopted that a leader gave.
+fn is_owners(update: &LeaseUpdate) -> bool {
+    match &update.change {
+        Change::Renew => !matches!(update.condition, Condition::CounterNoHandOff(_)),
+        change => matches!(change, Change::Checkpoint(_) | Change::Release),
+    }
 }
 
 /// Goes through all batches that our processes gave to children.
@@ -301,7 +302,7 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
                 }
                 let place = (call.process, update.key.clone());
                 match answer {
-                    Answer::Lost(row) if is_owners(&update.change) => {
+                    Answer::Lost(row) if is_owners(update) => {
                         let me = history.name(call.process);
                         let lease = row.as_deref().and_then(Row::as_lease);
                         let mine = |lease: &Lease| {
@@ -323,7 +324,7 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
             What::Sent {
                 op: Op::Update(update),
                 ..
-            } if is_owners(&update.change) => {
+            } if is_owners(update) => {
                 let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
                 if lost.contains(&place) {
                     let text = "written although the lease was found to be lost";
@@ -480,7 +481,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
                     (Change::Release | Change::Assign { .. }, Answer::Applied(_)) => {
                         held.remove(&place);
                     }
-                    (change, Answer::Lost(_)) if is_owners(change) => {
+                    (_, Answer::Lost(_)) if is_owners(update) => {
                         held.remove(&place);
                     }
                     _ => {}
@@ -489,7 +490,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
             What::Sent { op, .. } => {
                 let process = event.by.unwrap_or(u32::MAX);
                 match op {
-                    Op::Update(update) if is_owners(&update.change) => {
+                    Op::Update(update) if is_owners(update) => {
                         let place = (process, update.key.clone());
                         if let Some(last) = held.get_mut(&place) {
                             late(index, &update.key, last.0, event.local);
@@ -715,7 +716,7 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
             What::Sent {
                 op: Op::Update(update),
                 ..
-            } if matches!(update.change, Change::Renew | Change::Checkpoint(_)) => {
+            } if is_owners(update) && update.change != Change::Release => {
                 let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
                 if released.contains(&place) {
                     let text = "written after the release";
