@@ -320,6 +320,14 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
                 if let Some((owner, key)) = new_owner(history, index) {
                     lost.retain(|(process, lost)| history.name(*process) != owner || lost != key);
                 }
+                // Adopted: by a renewal that is none of an owner.
+                if let What::Applied { call, .. } = &event.what
+                    && let Some((call, update)) = history.update(*call)
+                    && update.change == Change::Renew
+                    && !is_owners(update)
+                {
+                    lost.remove(&(call.process, update.key.clone()));
+                }
             }
             What::Sent {
                 op: Op::Update(update),

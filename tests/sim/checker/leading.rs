@@ -63,6 +63,8 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
     }
     let mut lock = Lock::default();
     let mut rows = Rows::default();
+    // Whose each lease was at a process's last look.
+    let mut seen: BTreeMap<(ProcessNumber, LeaseKey), Option<WorkerId>> = BTreeMap::new();
     // Processes that take part in the election. Others follow the 2.x algorithm, or do not yet know.
     let mut elects: BTreeSet<ProcessNumber> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
@@ -77,6 +79,18 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
         if let Some(write) = history.write(index) {
             rows.after(&write);
         }
+        if let (
+            Some(process),
+            What::Answered {
+                answer: Answer::Rows(rows),
+                ..
+            },
+        ) = (event.by, &event.what)
+        {
+            for lease in rows.iter().filter_map(|row| row.as_lease()) {
+                seen.insert((process, lease.key.clone()), lease.owner.clone());
+            }
+        }
         let What::Sent {
             op: Op::Update(update),
             ..
@@ -90,6 +104,7 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
         };
         let me = history.name(process);
         let own = is_own(update, &me)
+            || seen.get(&(process, update.key.clone())) == Some(&Some(me.clone()))
             || rows.lease(&update.key).is_some_and(|lease| {
                 lease.actual_owner() == Some(&me) || lease.owner.as_ref() == Some(&me)
             });
@@ -98,8 +113,8 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
         let leads = lock.is_led_by(&me, event.at, grace);
         let right = match &update.change {
             Change::Take { .. } => own,
-            Change::Assign { .. } => own || leads,
-            Change::BeginHandOff { .. } => leads,
+            // Whoever stops passes on what is being handed to it.
+            Change::Assign { .. } | Change::BeginHandOff { .. } => own || leads,
             _ => true,
         };
         if !right {

@@ -114,6 +114,8 @@ pub struct Plan {
     pub calm_at: Time,
     /// How long it may take then until everything is well.
     pub recovery: Time,
+    /// For how long it goes on when all is well, to see that everybody rests.
+    pub linger: Time,
     /// What happens when.
     pub incidents: Vec<(Time, Incident)>,
     /// Between two records.
@@ -175,6 +177,7 @@ impl Plan {
             calm_at: 0,
             // A hole is repaired when it was seen three times, two minutes apart.
             recovery: 900 * S,
+            linger: 0,
             incidents: Vec::new(),
             record_every: 500 * MS,
             aggregates: 0,
@@ -260,6 +263,9 @@ impl Plan {
         self.record_every = rng.pick(&[300 * MS, 800 * MS, 2 * S]);
         self.aggregates = rng.pick(&[0, 0, 0, 300]);
         self.last_records_with_end = rng.chance(500);
+        if rng.chance(200) {
+            self.linger = rng.between(20, 120) * S;
+        }
         self.old_rows = rng.chance(80);
         self.history = rng.chance(100);
     }
