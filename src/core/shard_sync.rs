@@ -385,6 +385,25 @@ pub fn children_of(parent: &ShardId, shards: &[Shard]) -> Vec<ChildShard> {
         .collect()
 }
 
+/// The children of a shard that has ended, from a list of all shards.
+///
+/// # Errors
+/// A list in which no open shard takes what the ended one took: its last pages are missing. A shard that
+/// ended for good would leave its children to the auditor (I.24, I.29).
+pub fn children_at_end(
+    parent: &ShardId,
+    shards: &[Shard],
+) -> Result<Vec<ChildShard>, Inconsistent> {
+    if shards.is_empty() {
+        return Err(Inconsistent::Empty);
+    }
+    let open = shards.iter().filter(|shard| !shard.closed);
+    match first_hole(open.map(|shard| shard.hash_range)) {
+        Some(hole) => Err(Inconsistent::Hole(hole)),
+        None => Ok(children_of(parent, shards)),
+    }
+}
+
 /// What an audit of the lease table found (`leases.md` E.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {

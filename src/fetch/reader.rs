@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::core::ids::ShardId;
 use crate::core::sequence::ExtendedSequenceNumber;
-use crate::core::shard_sync::children_of;
+use crate::core::shard_sync::children_at_end;
 use crate::core::stream::{ChildShard, Record, ShardFilter};
 use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Share};
@@ -125,7 +125,14 @@ impl ShardReader {
         Ok(match shards.iter().find(|shard| shard.id == self.shard) {
             Some(shard) if !shard.closed => ShardState::Open,
             None if shards.is_empty() => ShardState::StreamGone("no shards are listed".to_owned()),
-            _ => ShardState::Ended(children_of(&self.shard, &shards)),
+            // Closed, or so old that it is not listed any more.
+            _ => {
+                let children = children_at_end(&self.shard, &shards);
+                ShardState::Ended(children.map_err(|inconsistent| StreamError {
+                    kind: StreamErrorKind::Retry,
+                    message: format!("the shard ended, and {inconsistent}; asking again"),
+                })?)
+            }
         })
     }
 
@@ -141,9 +148,10 @@ impl ShardReader {
             && let Ok(shards) = self.ports.stream.list_shards(ShardFilter::All).await
             && !shards.is_empty()
             && shards.iter().all(|shard| shard.id != self.shard)
+            && let Ok(children) = children_at_end(&self.shard, &shards)
         {
             warn!(shard = %self.shard, "the stream does not know the shard any more; it ends here");
-            return Some(children_of(&self.shard, &shards));
+            return Some(children);
         }
         self.report(
             StreamErrorKind::Gone,

@@ -374,3 +374,17 @@ fn a_lost_child_is_one_without_leased_descendants() {
     assert_eq!(lost_children(&children, &shards, &leased(&[0, 6])).len(), 0);
     assert_eq!(lost_children(&children, &shards, &leased(&[0, 8])).len(), 0);
 }
+
+#[test]
+fn a_list_that_lacks_the_children_of_an_ended_shard_is_not_used() {
+    let shards = example();
+    let ids = |children: Vec<ChildShard>| children.into_iter().map(|c| c.id).collect::<Vec<_>>();
+    assert_eq!(
+        children_at_end(&id(5), &shards).map(ids),
+        Ok(vec![id(9), id(10)])
+    );
+    assert!(children_at_end(&id(5), &shards[..9]).is_err());
+    assert_eq!(children_at_end(&id(5), &[]), Err(Inconsistent::Empty));
+    // So old that its children are trimmed too.
+    assert_eq!(children_at_end(&id(99), &shards), Ok(vec![]));
+}

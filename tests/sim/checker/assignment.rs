@@ -23,7 +23,7 @@ pub fn everything_is_well_in_the_end(history: &History<'_>) -> Vec<Violation> {
 }
 
 /// I.32: in a fleet that is balanced within one lease, and in which nothing went wrong for a while,
-/// nobody steals.
+/// nobody steals; nor does a leader move anything (#1814).
 pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut rows = Rows::default();
@@ -43,7 +43,10 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
                 alive.remove(process);
                 quiet_since = quiet_since.map(|_| event.at);
             }
-            What::Thawed { .. } => quiet_since = quiet_since.map(|_| event.at),
+            // Whoever is asked to stop passes its leases on.
+            What::StopAsked { .. } | What::Thawed { .. } => {
+                quiet_since = quiet_since.map(|_| event.at)
+            }
             What::Calm => quiet_since = Some(event.at),
             _ => {}
         }
@@ -52,14 +55,22 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
         };
         let before = write.before.and_then(|row| row.actual_owner());
         let stolen_by = match (write.change(), write.process(), before) {
-            (Some(Change::Take { owner, .. }), Some(process), Some(before))
-                if before != owner && history.is_ours(process) =>
-            {
-                Some(owner)
-            }
+            (
+                Some(
+                    Change::Take { owner, .. }
+                    | Change::Assign { owner, .. }
+                    | Change::BeginHandOff { to: owner, .. },
+                ),
+                Some(process),
+                Some(before),
+            ) if before != owner && history.is_ours(process) && !handing(&write) => Some(owner),
             _ => None,
         };
-        let rested = quiet_since.is_some_and(|since| event.at > since + history.rules.failover * 2);
+        let rest = match history.rules.assigned {
+            true => history.rules.assignment_interval * 2 + history.rules.hand_off_timeout,
+            false => history.rules.failover * 2,
+        };
+        let rested = quiet_since.is_some_and(|since| event.at > since + rest);
         if let Some(thief) = stolen_by.filter(|_| rested) {
             let mut counts: BTreeMap<WorkerId, usize> =
                 alive.iter().map(|p| (history.name(*p), 0)).collect();
@@ -85,14 +96,28 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
+/// Whether a write ends a hand-off.
+fn handing(write: &super::history::Write<'_>) -> bool {
+    write
+        .before_lease()
+        .is_some_and(|lease| lease.in_hand_off())
+}
+
 /// G.6: whoever stopped in order owns no lease afterwards, and had told its children.
 pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut rows = Rows::default();
     let mut running: BTreeMap<ProcessNumber, BTreeSet<u32>> = BTreeMap::new();
     let mut asked_in_calm: BTreeSet<ProcessNumber> = BTreeSet::new();
+    let mut given: BTreeMap<LeaseKey, Time> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let Some(write) = history.write(index) {
+            let owner = |row: Option<&std::sync::Arc<crate::trace::Row>>| {
+                row.and_then(|row| row.as_lease()?.owner.clone())
+            };
+            if owner(write.before) != owner(write.after) {
+                given.insert(write.key.clone(), write.at);
+            }
             rows.after(&write);
         }
         match &event.what {
@@ -113,9 +138,16 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
                 if !history.is_ours(process) {
                     continue;
                 }
+                // What it was given a moment ago by somebody who did not know that it leaves is not its
+                // fault.
+                let old = |key: &LeaseKey| {
+                    given
+                        .get(key)
+                        .is_none_or(|at| event.at > at + history.rules.failover)
+                };
                 let kept: Vec<&LeaseKey> = rows
                     .leases()
-                    .filter(|lease| lease.owner.as_ref() == Some(&me))
+                    .filter(|lease| lease.owner.as_ref() == Some(&me) && old(&lease.key))
                     .map(|lease| &lease.key)
                     .collect();
                 // In bad weather a release may fail, and a write of long ago may arrive.

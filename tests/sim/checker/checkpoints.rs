@@ -44,6 +44,8 @@ struct Life {
     asking: Option<Option<Place>>,
     /// What it asked for last.
     asked: Option<Option<Place>>,
+    /// The furthest it asked for since it was given the batch.
+    asked_in_batch: Option<Place>,
     /// The last place of which it was told that it is stored.
     stored: Place,
     told_shard_ended: bool,
@@ -80,6 +82,7 @@ impl Lives {
                         batch: Vec::new(),
                         asking: None,
                         asked: None,
+                        asked_in_batch: None,
                         stored: start.clone(),
                         told_shard_ended: false,
                         told_lease_lost: false,
@@ -90,6 +93,7 @@ impl Lives {
                     if let Some(life) = self.lives.get_mut(child) {
                         life.last = records.last().cloned().or_else(|| life.last.clone());
                         life.batch.clone_from(records);
+                        life.asked_in_batch = None;
                     }
                 }
                 Told::ShardEnded => {
@@ -113,6 +117,8 @@ impl Lives {
                 if let Some(life) = self.lives.get_mut(child) {
                     life.asking = Some(place.clone());
                     life.asked = Some(place.clone());
+                    let place = place.clone().unwrap_or_else(|| life.largest().clone());
+                    life.asked_in_batch = life.asked_in_batch.take().max(Some(place));
                     let key = LeaseKey::of_shard(&life.shard);
                     self.asker.insert((life.process, key), *child);
                 }
@@ -378,19 +384,29 @@ pub fn prepared_ones_are_kept(history: &History<'_>) -> Vec<Violation> {
 pub fn failed_batches_come_again(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut lives = Lives::default();
+    let mut rows = Rows::default();
     let mut failed: BTreeMap<ShardId, Place> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
+        if let Some(write) = history.write(index) {
+            rows.after(&write);
+        }
+        // Whoever lost the lease meanwhile has no say: the next owner began at the checkpoint.
+        let owns = |life: &Life| {
+            let lease = rows.lease(&LeaseKey::of_shard(&life.shard));
+            let me = history.name(life.process);
+            lease.is_some_and(|lease| lease.actual_owner() == Some(&me))
+        };
         if let What::ChildGone { child, .. } = &event.what
             && let Some(life) = lives.lives.get(child)
             && history.is_ours(life.process)
+            && owns(life)
             && let Some(first) = life.batch.first()
         {
             // What it asked for itself may have been stored.
-            let asked = match &life.asked {
-                Some(Some(place)) => place >= first,
-                Some(None) => true,
-                None => false,
-            };
+            let asked = life
+                .asked_in_batch
+                .as_ref()
+                .is_some_and(|asked| asked >= first);
             if !asked {
                 let earliest = failed.entry(life.shard.clone()).or_insert(first.clone());
                 *earliest = first.clone().min(earliest.clone());

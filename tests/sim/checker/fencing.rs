@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
-use kcl_daemon::core::lease::{Change, Condition, Counter, Lease};
+use kcl_daemon::core::lease::{Change, Condition, Counter, Lease, LeaseUpdate};
 
 use super::Violation;
 use super::history::History;
 use crate::trace::{Answer, CallNumber, Item, Op, ProcessNumber, Row, Told, What};
 use crate::world::{MS, Time};
 
-/// Whether a change is one that only an owner makes.
-fn is_owners(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::Renew | Change::Checkpoint(_) | Change::Release
-    )
+/// Whether a write is one that only an owner makes. A renewal that relies on there being no hand-off is
+/// how a lease is adopted that a leader gave.
+fn is_owners(update: &LeaseUpdate) -> bool {
+    match &update.change {
+        Change::Renew => !matches!(update.condition, Condition::CounterNoHandOff(_)),
+        change => matches!(change, Change::Checkpoint(_) | Change::Release),
+    }
 }
 
 /// Goes through all batches that our processes gave to children.
@@ -143,7 +144,9 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let owners = owners.map(|l| (l.key.clone(), l.actual_owner().cloned()));
                     scans.insert(process, (owners.collect(), 0));
                 }
-                Answer::Row(Some(row)) => row.as_lease().into_iter().for_each(&mut see),
+                Answer::Row(Some(row)) | Answer::Applied(row) => {
+                    row.as_lease().into_iter().for_each(&mut see);
+                }
                 _ => {}
             },
             What::Sent {
@@ -159,10 +162,12 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     (
                         Change::Assign { owner, .. },
                         Condition::Owners {
+                            owner: had,
                             counter: Some(counter),
                             ..
                         },
-                    ) => (owner, counter, true),
+                        // Its own it may pass on.
+                    ) if had.as_ref() != Some(&history.name(process)) => (owner, counter, true),
                     _ => continue,
                 };
                 let seen = sights.get(&(process, key.clone()));
@@ -174,11 +179,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                 let Some(owner) = &sight.owner else {
                     continue;
                 };
-                let passed_on = as_dead && *owner == history.name(process);
-                if passed_on
-                    || (owner == me && !as_dead)
-                    || event.local > sight.since + history.rules.failover
-                {
+                if (owner == me && !as_dead) || event.local > sight.since + history.rules.failover {
                     continue;
                 }
                 let Some((owners, stolen)) = scans.get_mut(&process) else {
@@ -301,7 +302,7 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
                 }
                 let place = (call.process, update.key.clone());
                 match answer {
-                    Answer::Lost(row) if is_owners(&update.change) => {
+                    Answer::Lost(row) if is_owners(update) => {
                         let me = history.name(call.process);
                         let lease = row.as_deref().and_then(Row::as_lease);
                         let mine = |lease: &Lease| {
@@ -319,11 +320,19 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
                 if let Some((owner, key)) = new_owner(history, index) {
                     lost.retain(|(process, lost)| history.name(*process) != owner || lost != key);
                 }
+                // Adopted: by a renewal that is none of an owner.
+                if let What::Applied { call, .. } = &event.what
+                    && let Some((call, update)) = history.update(*call)
+                    && update.change == Change::Renew
+                    && !is_owners(update)
+                {
+                    lost.remove(&(call.process, update.key.clone()));
+                }
             }
             What::Sent {
                 op: Op::Update(update),
                 ..
-            } if is_owners(&update.change) => {
+            } if is_owners(update) => {
                 let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
                 if lost.contains(&place) {
                     let text = "written although the lease was found to be lost";
@@ -351,11 +360,7 @@ pub fn what_is_lost_is_not_used(history: &History<'_>) -> Vec<Violation> {
 
 /// The row is what one of our own writes made it: one counter further, and ours (or nobody's, if it
 /// was released).
-fn is_own_lost_answer(
-    lease: &Lease,
-    update: &kcl_daemon::core::lease::LeaseUpdate,
-    me: &WorkerId,
-) -> bool {
+fn is_own_lost_answer(lease: &Lease, update: &LeaseUpdate, me: &WorkerId) -> bool {
     let expected = match &update.condition {
         Condition::Counter(counter)
         | Condition::CounterAndOwner(counter, _)
@@ -436,7 +441,9 @@ pub fn doubts_are_resolved_by_reading(history: &History<'_>) -> Vec<Violation> {
                     let text = format!("counter {} was never read", counter.0);
                     wrong.push(history.violation("I.7", index, Some(&update.key), text));
                 }
-                if last.get(&place).is_some_and(|doubt| !doubt.settled) {
+                // Letting go twice is letting go once.
+                let again = update.change == Change::Release;
+                if !again && last.get(&place).is_some_and(|doubt| !doubt.settled) {
                     let text = "written again without reading after an answer that never came";
                     wrong.push(history.violation("I.7", index, Some(&update.key), text));
                 }
@@ -482,7 +489,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
                     (Change::Release | Change::Assign { .. }, Answer::Applied(_)) => {
                         held.remove(&place);
                     }
-                    (change, Answer::Lost(_)) if is_owners(change) => {
+                    (_, Answer::Lost(_)) if is_owners(update) => {
                         held.remove(&place);
                     }
                     _ => {}
@@ -491,7 +498,7 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
             What::Sent { op, .. } => {
                 let process = event.by.unwrap_or(u32::MAX);
                 match op {
-                    Op::Update(update) if is_owners(&update.change) => {
+                    Op::Update(update) if is_owners(update) => {
                         let place = (process, update.key.clone());
                         if let Some(last) = held.get_mut(&place) {
                             late(index, &update.key, last.0, event.local);
@@ -677,6 +684,15 @@ pub fn strange_rows_are_left_alone(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
+/// Whether an assignment is the last word of the owner: the end of a hand-off, or to an heir.
+fn lets_go(update: &LeaseUpdate) -> bool {
+    matches!(
+        &update.condition,
+        Condition::Owners { checkpoint_owner, counter, .. }
+            if checkpoint_owner.is_some() || counter.is_some()
+    )
+}
+
 /// I.14: whoever released a lease writes nothing more to it, unless it takes it anew.
 pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
@@ -697,7 +713,8 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
                         Change::Release => {
                             released.insert((call.process, update.key.clone()));
                         }
-                        Change::Assign { owner, .. } if mine && *owner != me => {
+                        // A leader may move its own lease as any other, and its keeper finds out.
+                        Change::Assign { owner, .. } if mine && *owner != me && lets_go(update) => {
                             released.insert((call.process, update.key.clone()));
                         }
                         _ => {}
@@ -707,7 +724,7 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
             What::Sent {
                 op: Op::Update(update),
                 ..
-            } if matches!(update.change, Change::Renew | Change::Checkpoint(_)) => {
+            } if is_owners(update) && update.change != Change::Release => {
                 let place = (event.by.unwrap_or(u32::MAX), update.key.clone());
                 if released.contains(&place) {
                     let text = "written after the release";

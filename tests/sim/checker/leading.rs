@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
-use kcl_daemon::core::lease::Change;
+use kcl_daemon::core::lease::{Change, Condition, LeaseUpdate};
 
 use super::Violation;
 use super::history::{History, Rows};
@@ -45,6 +45,15 @@ impl Lock {
     }
 }
 
+/// Whether a write relies on the lease being one's own.
+fn is_own(update: &LeaseUpdate, me: &WorkerId) -> bool {
+    matches!(
+        &update.condition,
+        Condition::Owners { owner, checkpoint_owner, .. }
+            if owner.as_ref() == Some(me) || checkpoint_owner.as_ref() == Some(me)
+    )
+}
+
 /// I.33: in the 3.x algorithm a worker that is not the leader changes the owner of a lease only to let
 /// go of its own, or to take back what carries its id.
 pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
@@ -54,10 +63,33 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
     }
     let mut lock = Lock::default();
     let mut rows = Rows::default();
+    // Whose each lease was at a process's last look.
+    let mut seen: BTreeMap<(ProcessNumber, LeaseKey), Option<WorkerId>> = BTreeMap::new();
+    // Processes that take part in the election. Others follow the 2.x algorithm, or do not yet know.
+    let mut elects: BTreeSet<ProcessNumber> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
+        if let What::Sent {
+            op: Op::Leader | Op::WriteLeader(_),
+            ..
+        } = &event.what
+        {
+            elects.extend(event.by);
+        }
         lock.on(history, index);
         if let Some(write) = history.write(index) {
             rows.after(&write);
+        }
+        if let (
+            Some(process),
+            What::Answered {
+                answer: Answer::Rows(rows),
+                ..
+            },
+        ) = (event.by, &event.what)
+        {
+            for lease in rows.iter().filter_map(|row| row.as_lease()) {
+                seen.insert((process, lease.key.clone()), lease.owner.clone());
+            }
         }
         let What::Sent {
             op: Op::Update(update),
@@ -66,20 +98,23 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
         else {
             continue;
         };
-        let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+        let ours = |process: &ProcessNumber| history.is_ours(*process) && elects.contains(process);
+        let Some(process) = event.by.filter(ours) else {
             continue;
         };
         let me = history.name(process);
-        let own = rows.lease(&update.key).is_some_and(|lease| {
-            lease.actual_owner() == Some(&me) || lease.owner.as_ref() == Some(&me)
-        });
+        let own = is_own(update, &me)
+            || seen.get(&(process, update.key.clone())) == Some(&Some(me.clone()))
+            || rows.lease(&update.key).is_some_and(|lease| {
+                lease.actual_owner() == Some(&me) || lease.owner.as_ref() == Some(&me)
+            });
         // A suspended machine does not know how long it was away.
         let grace = history.rules.failover + history.suspended(process, 0, event.at);
         let leads = lock.is_led_by(&me, event.at, grace);
         let right = match &update.change {
             Change::Take { .. } => own,
-            Change::Assign { .. } => own || leads,
-            Change::BeginHandOff { .. } => leads,
+            // Whoever stops passes on what is being handed to it.
+            Change::Assign { .. } | Change::BeginHandOff { .. } => own || leads,
             _ => true,
         };
         if !right {
@@ -269,13 +304,12 @@ pub fn leavers_are_no_targets(history: &History<'_>) -> Vec<Violation> {
                     Change::BeginHandOff { to, .. } => to,
                     _ => continue,
                 };
-                // Finishing a hand-off is for whom the leader chose; and one knows oneself.
-                let finishes = matches!(
-                    &update.condition,
-                    kcl_daemon::core::lease::Condition::Owners { owner, .. } if owner.as_ref() == Some(to)
-                );
+                // Whoever lets go of its own lease chose when it began to stop, or the leader chose; and
+                // one knows oneself.
+                let me = history.name(process);
+                let finishes = is_own(update, &me);
                 let knows = seen.get(&process).is_some_and(|seen| seen.contains(to));
-                if !finishes && !knows && *to != history.name(process) {
+                if !finishes && !knows && *to != me {
                     let text = format!("given to {to}, which has no metrics");
                     wrong.push(history.violation("I.38", index, Some(&update.key), text));
                 }

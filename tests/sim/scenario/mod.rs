@@ -94,6 +94,7 @@ async fn live(plan: &Plan) -> Trace {
             world.note(What::Unsettled(why));
         }
     }
+    world.run_until(world.now() + plan.linger, |_| false).await;
     fleet.stop_all();
     let over = world.now() + u64::try_from(plan.grace.as_micros()).unwrap_or(S) + 10 * S;
     world.run_until(over, |_| fleet.living().is_empty()).await;

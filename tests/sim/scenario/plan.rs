@@ -114,6 +114,8 @@ pub struct Plan {
     pub calm_at: Time,
     /// How long it may take then until everything is well.
     pub recovery: Time,
+    /// For how long it goes on when all is well, to see that everybody rests.
+    pub linger: Time,
     /// What happens when.
     pub incidents: Vec<(Time, Incident)>,
     /// Between two records.
@@ -175,6 +177,7 @@ impl Plan {
             calm_at: 0,
             // A hole is repaired when it was seen three times, two minutes apart.
             recovery: 900 * S,
+            linger: 0,
             incidents: Vec::new(),
             record_every: 500 * MS,
             aggregates: 0,
@@ -199,11 +202,34 @@ impl Plan {
         plan.failover = Duration::from_secs(rng.pick(&[3, 5, 10]));
         let f = u64::try_from(plan.failover.as_micros()).unwrap_or(S);
         plan.calm_at = rng.between(3 * f, 10 * f).max(20 * S);
+        if rng.chance(450) {
+            plan.leader(rng, f);
+        }
         plan.settings(rng);
         plan.workers(rng, f);
         plan.tempers(rng, f);
         plan.incidents(rng, f);
         plan
+    }
+
+    /// A fleet in which a leader assigns the leases.
+    fn leader(&mut self, rng: &mut Rng, f: Time) {
+        self.wanted = match rng.below(3) {
+            0 => Wanted::Auto,
+            _ => Wanted::Explicit(Configured::V3x),
+        };
+        self.strategy = match rng.below(3) {
+            0 => Strategy::WorkerUtilizationAware,
+            _ => Strategy::LeaseCountBased,
+        };
+        self.graceful_hand_off = rng.chance(850);
+        self.hand_off_timeout = Duration::from_micros(rng.between(f / 2, 3 * f));
+        self.report_every = Duration::from_micros(rng.pick(&[f / 2, f, 30 * S]));
+        self.measures_load = rng.chance(500);
+        self.index_takes = rng.pick(&[0, 10 * S, 600 * S]);
+        self.index_lag = rng.pick(&[0, 200 * MS, 2 * S]);
+        // Assignment and hand-off take their time, and so does recovery.
+        self.calm_at += 5 * f;
     }
 
     fn settings(&mut self, rng: &mut Rng) {
@@ -237,6 +263,9 @@ impl Plan {
         self.record_every = rng.pick(&[300 * MS, 800 * MS, 2 * S]);
         self.aggregates = rng.pick(&[0, 0, 0, 300]);
         self.last_records_with_end = rng.chance(500);
+        if rng.chance(200) {
+            self.linger = rng.between(20, 120) * S;
+        }
         self.old_rows = rng.chance(80);
         self.history = rng.chance(100);
     }
@@ -244,6 +273,8 @@ impl Plan {
     fn workers(&mut self, rng: &mut Rng, f: Time) {
         let late = rng.chance(400);
         let skewed = rng.chance(250);
+        let assigned = self.may_be_assigned();
+        let report = i64::try_from(self.report_every.as_millis()).unwrap_or(0);
         for worker in &mut self.workers {
             worker.starts_at = match late {
                 true => rng.below(self.calm_at / 2),
@@ -256,7 +287,11 @@ impl Plan {
             };
             // Where LATEST was is told by the wall clock until a record was read.
             if skewed && self.position != InitialPosition::Latest {
-                worker.wall_skew_ms = rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]);
+                worker.wall_skew_ms = match assigned {
+                    false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
+                    // Whose clock is further off than that gets no leases (I.41).
+                    true => rng.pick(&[-report, -report / 2, report / 2, report]),
+                };
             }
             if rng.chance(250) {
                 let action = rng.mostly_low(1, 300);
