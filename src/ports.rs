@@ -13,7 +13,7 @@ use multilang_protocol::{ActionKind, CheckpointReply, CheckpointRequest, Dialect
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
-use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
+use crate::core::stream::{ChildShard, IteratorStart, Record, RecordView, Shard, ShardFilter};
 use crate::core::time::Moment;
 
 /// A boxed future that may move between threads.
@@ -224,6 +224,42 @@ pub struct RecordsPage {
     pub children: Vec<ChildShard>,
 }
 
+impl RecordsPage {
+    /// Gives the records to `sink`, in order; what is left is the rest of the answer.
+    pub fn pour_into(self, sink: &mut dyn RecordSink) -> PageEnd {
+        sink.restart();
+        for record in &self.records {
+            sink.record(record.view());
+        }
+        PageEnd {
+            next: self.next,
+            millis_behind_latest: self.millis_behind_latest,
+            children: self.children,
+        }
+    }
+}
+
+/// An answer to GetRecords without its records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PageEnd {
+    /// As [`RecordsPage::next`].
+    pub next: Option<ShardIterator>,
+    /// As [`RecordsPage::millis_behind_latest`].
+    pub millis_behind_latest: Option<i64>,
+    /// As [`RecordsPage::children`].
+    pub children: Vec<ChildShard>,
+}
+
+/// Takes the records of an answer while it comes in, so that nobody has to hold them all.
+pub trait RecordSink: Send {
+    /// An answer begins. Whatever was taken before was part of an answer that broke off and is
+    /// forgotten.
+    fn restart(&mut self);
+
+    /// The next record.
+    fn record(&mut self, record: RecordView<'_>);
+}
+
 /// The stream.
 #[async_trait]
 pub trait Stream: Send + Sync {
@@ -250,6 +286,19 @@ pub trait Stream: Send + Sync {
         iterator: &ShardIterator,
         limit: u32,
     ) -> Result<RecordsPage, StreamError>;
+
+    /// [`Stream::get_records`] for the hot path: the same answer, but its records go to `sink` one by
+    /// one, without a copy of each being made. What the sink has taken counts only when this succeeds.
+    async fn read_records(
+        &self,
+        shard: &ShardId,
+        iterator: &ShardIterator,
+        limit: u32,
+        sink: &mut dyn RecordSink,
+    ) -> Result<PageEnd, StreamError> {
+        let page = self.get_records(shard, iterator, limit).await?;
+        Ok(page.pour_into(sink))
+    }
 }
 
 // ------------------------------------------------------------------------------------------ processors

@@ -18,6 +18,16 @@ pub enum Data<'a> {
     Base64(Base64<'a>),
 }
 
+impl Data<'_> {
+    /// Bytes of the payload itself, decoded.
+    pub const fn payload_len(&self) -> usize {
+        match self {
+            Data::Raw(bytes) => bytes.len(),
+            Data::Base64(text) => text.decoded_len(),
+        }
+    }
+}
+
 /// One record as the child will see it (protocol.md §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRef<'a> {
@@ -90,14 +100,14 @@ impl BatchEncoder {
         self.records
     }
 
-    /// Makes room for so many more bytes of the line.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.buffer.reserve(bytes);
-    }
-
     /// Bytes of the line so far, its head included.
     pub fn size(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Gives up the batch and gives the buffer back.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// Closes the line. `millis_behind` is how far the batch is behind the tip of the shard, in

@@ -4,10 +4,16 @@
 //! connection which the other side had closed, or a server that stumbled.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::operation::get_records::builders::GetRecordsFluentBuilder;
 use aws_sdk_kinesis::types::{self, ShardFilterType, ShardIteratorType, StreamStatus};
+use aws_smithy_async::rt::sleep::SharedAsyncSleep;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
@@ -21,7 +27,8 @@ use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::ports::{
-    RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary,
+    PageEnd, RecordSink, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind,
+    StreamSummary,
 };
 
 /// The most records that one GetRecords may ask for.
@@ -68,23 +75,48 @@ impl StreamRef {
 /// A stream of Kinesis.
 #[derive(Debug, Clone)]
 pub struct KinesisStream {
-    client: Client,
-    stream: StreamRef,
+    pub(super) client: Client,
+    pub(super) stream: StreamRef,
+    /// How long a call may take, and what measures it.
+    pub(super) limit: Option<(Duration, SharedAsyncSleep)>,
+    /// Answers in a row that only the SDK could read.
+    pub(super) strange: Arc<AtomicUsize>,
 }
 
 impl KinesisStream {
     /// A stream reached through a client, whose settings limit how long a call may take.
     #[must_use]
-    pub const fn new(client: Client, stream: StreamRef) -> Self {
-        Self { client, stream }
+    pub fn new(client: Client, stream: StreamRef) -> Self {
+        let config = client.config();
+        let timeout = config
+            .timeout_config()
+            .and_then(|timeouts| timeouts.operation_timeout());
+        Self {
+            limit: timeout.zip(config.sleep_impl()),
+            strange: Arc::default(),
+            client,
+            stream,
+        }
     }
 
     fn on_stream(&self) -> String {
         format!("stream {}", self.stream.display_name())
     }
 
-    fn on_shard(&self, shard: &ShardId) -> String {
+    pub(super) fn on_shard(&self, shard: &ShardId) -> String {
         format!("shard {shard} of stream {}", self.stream.display_name())
+    }
+
+    pub(super) fn records_request(
+        &self,
+        iterator: &ShardIterator,
+        limit: u32,
+    ) -> GetRecordsFluentBuilder {
+        self.client
+            .get_records()
+            .set_stream_arn(self.stream.arn())
+            .shard_iterator(&iterator.0)
+            .limit(i32::try_from(limit.clamp(1, MOST_RECORDS)).unwrap_or(i32::MAX))
     }
 
     async fn list_page(
@@ -201,32 +233,44 @@ impl Stream for KinesisStream {
         limit: u32,
     ) -> Result<RecordsPage, StreamError> {
         let subject = self.on_shard(shard);
-        let output = calling("GetRecords", &subject, || {
-            self.client
-                .get_records()
-                .set_stream_arn(self.stream.arn())
-                .shard_iterator(&iterator.0)
-                .limit(i32::try_from(limit.clamp(1, MOST_RECORDS)).unwrap_or(i32::MAX))
-                .send()
-        })
-        .await?;
-        let unreadable = |what: String| strange("GetRecords", &subject, &what);
-        Ok(RecordsPage {
-            next: to_iterator(output.next_shard_iterator),
-            millis_behind_latest: output.millis_behind_latest,
-            children: output
-                .child_shards
-                .unwrap_or_default()
-                .into_iter()
-                .map(|child| from_child(child).map_err(unreadable))
-                .collect::<Result<_, _>>()?,
-            records: output
-                .records
-                .into_iter()
-                .map(|record| from_record(record).map_err(unreadable))
-                .collect::<Result<_, _>>()?,
-        })
+        let request = self.records_request(iterator, limit);
+        let output = calling("GetRecords", &subject, || request.clone().send()).await?;
+        from_output(output).map_err(|what| strange("GetRecords", &subject, &what))
     }
+
+    async fn read_records(
+        &self,
+        shard: &ShardId,
+        iterator: &ShardIterator,
+        limit: u32,
+        sink: &mut dyn RecordSink,
+    ) -> Result<PageEnd, StreamError> {
+        match self.scan_records(shard, iterator, limit, sink).await? {
+            Some(end) => Ok(end),
+            None => {
+                let page = self.get_records(shard, iterator, limit).await?;
+                Ok(page.pour_into(sink))
+            }
+        }
+    }
+}
+
+pub(super) fn from_output(output: GetRecordsOutput) -> Result<RecordsPage, String> {
+    Ok(RecordsPage {
+        next: to_iterator(output.next_shard_iterator),
+        millis_behind_latest: output.millis_behind_latest,
+        children: output
+            .child_shards
+            .unwrap_or_default()
+            .into_iter()
+            .map(from_child)
+            .collect::<Result<_, _>>()?,
+        records: output
+            .records
+            .into_iter()
+            .map(from_record)
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 /// Calls, and once more after a hiccup.
@@ -298,7 +342,7 @@ fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option
     }
 }
 
-fn to_iterator(iterator: Option<String>) -> Option<ShardIterator> {
+pub(super) fn to_iterator(iterator: Option<String>) -> Option<ShardIterator> {
     iterator
         .filter(|iterator| !iterator.is_empty())
         .map(ShardIterator)
@@ -349,7 +393,7 @@ fn from_shard(shard: types::Shard) -> Result<Shard, String> {
     })
 }
 
-fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
+pub(super) fn from_child(child: types::ChildShard) -> Result<ChildShard, String> {
     if child.shard_id.is_empty() {
         return Err("a child shard has no id".to_owned());
     }
@@ -380,7 +424,7 @@ fn from_record(record: types::Record) -> Result<Record, String> {
 
 /// Milliseconds of a time, to the nearest. The service sends seconds with a fraction, which as a float
 /// mostly lie a few nanoseconds below the millisecond that was meant; cutting off would lose one.
-fn millis(time: &DateTime) -> i64 {
+pub(super) fn millis(time: &DateTime) -> i64 {
     let fraction = (i64::from(time.subsec_nanos()) + 500_000) / 1_000_000;
     time.secs().saturating_mul(1000).saturating_add(fraction)
 }

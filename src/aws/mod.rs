@@ -11,18 +11,23 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//! | `records`, `handover`, `page_scan`, `cursor` | the hot path: GetRecords' answer read while it comes in |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
 
 pub mod clients;
 pub mod credentials;
+mod cursor;
 pub mod dynamodb;
 pub mod errors;
 pub mod expression;
+mod handover;
 pub mod http;
 pub mod item;
 pub mod kinesis;
+mod page_scan;
+mod records;
 pub mod table;
 
 #[cfg(test)]

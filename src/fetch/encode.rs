@@ -2,11 +2,15 @@
 
 use multilang_protocol::{BatchEncoder, Data, EncodedBatch, RecordRef};
 
-use crate::core::aggregate::{Deaggregated, RangeFilter, deaggregate, looks_aggregated};
+use crate::core::aggregate::{
+    Deaggregated, RangeFilter, base64_looks_aggregated, deaggregate, looks_aggregated,
+};
 use crate::core::hash_range::HashRange;
-use crate::core::sequence::ExtendedSequenceNumber;
-use crate::core::stream::Record;
+use crate::core::sequence::{Digits, ExtendedSequenceNumber, SequenceNumber};
+use crate::core::stream::RecordView;
 use crate::fetch::budget::{Place, Share};
+use crate::fetch::buffers::GiveBack;
+use crate::ports::RecordSink;
 
 /// A batch on its way to the child.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Batch {
     pub(super) place: Option<Place>,
     /// Its part of the byte budget of all shards; dropped with the batch.
     pub(super) _share: Share,
+    /// Behind `encoded`, so that this holds the line as the last.
+    pub(super) _buffer: GiveBack,
 }
 
 impl Batch {
@@ -50,6 +56,8 @@ pub struct Encoded {
     pub up_to: Option<ExtendedSequenceNumber>,
     /// Payload bytes of what is delivered.
     pub bytes: usize,
+    /// What the page itself was.
+    pub page: PageFacts,
     /// User records that lay outside the shard's range.
     pub outside_range: usize,
     /// User records that could not be read, and what is wrong with the first.
@@ -58,94 +66,212 @@ pub struct Encoded {
     pub first_malformed: Option<String>,
 }
 
-/// Encodes a page for a child whose shard is checkpointed up to `checkpoint`: records up to there are
-/// left out (`retrieval.md` D.3).
-#[must_use]
-pub fn encode(
-    records: &[Record],
-    behind: Option<i64>,
-    settings: EncodeSettings,
-    checkpoint: &ExtendedSequenceNumber,
-) -> Encoded {
-    let payload: usize = records.iter().map(|record| record.data.len()).sum();
-    let mut encoder = BatchEncoder::with_buffer(Vec::with_capacity(
-        64 + payload.div_ceil(3) * 4 + records.len() * 256,
-    ));
-    let mut encoded = Page {
-        encoder: &mut encoder,
-        checkpoint,
-        behind_checkpoint: false,
-        up_to: None,
-        bytes: 0,
-    };
-    let (mut outside_range, mut malformed, mut first_malformed) = (0, 0, None);
-    for record in records {
-        if looks_aggregated(&record.data)
-            && let Deaggregated::UserRecords { records, dropped } =
-                deaggregate(&record.data, settings.hash_range, settings.filter)
-        {
-            for user in &records {
-                encoded.push(
-                    record,
-                    user.partition_key.as_str(),
-                    user.data,
-                    user.sub_sequence,
-                );
-            }
-            outside_range += dropped.outside_range;
-            malformed += dropped.malformed;
-            if first_malformed.is_none() {
-                first_malformed = dropped
-                    .first_malformed
-                    .map(|bad| format!("record {}: {bad}", record.sequence_number));
-            }
-        } else {
-            encoded.push(record, &record.partition_key, &record.data, 0);
-        }
-    }
-    let (up_to, bytes) = (
-        encoded.up_to.map(|(record, sub)| {
-            ExtendedSequenceNumber::record(record.sequence_number.clone(), sub)
-        }),
-        encoded.bytes,
-    );
-    Encoded {
-        line: encoder.finish(behind),
-        up_to,
-        bytes,
-        outside_range,
-        malformed,
-        first_malformed,
-    }
+/// A page before anything was taken apart or left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PageFacts {
+    /// Its records.
+    pub records: usize,
+    /// Their payload bytes.
+    pub bytes: usize,
+    /// The first record.
+    pub first: Option<SequenceNumber>,
+    /// The last record.
+    pub last: Option<SequenceNumber>,
 }
 
-struct Page<'a> {
-    encoder: &'a mut BatchEncoder,
+/// Encodes a page for a child, record by record as the page comes in. Records up to the checkpoint are
+/// left out (`retrieval.md` D.3).
+#[derive(Debug)]
+pub struct PageEncoder<'a> {
+    settings: EncodeSettings,
     checkpoint: &'a ExtendedSequenceNumber,
+    encoder: BatchEncoder,
     /// Records ascend within a shard: behind the first one that is kept, all are.
     behind_checkpoint: bool,
-    up_to: Option<(&'a Record, u64)>,
+    records: usize,
+    page_bytes: usize,
     bytes: usize,
+    first: Option<SequenceNumber>,
+    /// The digits of the last record of the page.
+    last: String,
+    up_to: UpTo,
+    outside_range: usize,
+    malformed: usize,
+    first_malformed: Option<String>,
+    /// The aggregate that is being taken apart.
+    aggregate: Vec<u8>,
 }
 
-impl<'a> Page<'a> {
-    fn push(&mut self, record: &'a Record, partition_key: &str, data: &[u8], sub_sequence: u64) {
+/// The largest record in the line.
+#[derive(Debug)]
+enum UpTo {
+    Nothing,
+    /// The last record of the page, up to this user record.
+    Last(u64),
+    /// One before it, as nothing of the last is delivered.
+    Earlier(ExtendedSequenceNumber),
+}
+
+impl<'a> PageEncoder<'a> {
+    /// For a child whose shard is checkpointed up to `checkpoint`. The line is made in `buffer`.
+    #[must_use]
+    pub fn new(
+        buffer: Vec<u8>,
+        settings: EncodeSettings,
+        checkpoint: &'a ExtendedSequenceNumber,
+    ) -> Self {
+        Self {
+            settings,
+            checkpoint,
+            encoder: BatchEncoder::with_buffer(buffer),
+            behind_checkpoint: false,
+            records: 0,
+            page_bytes: 0,
+            bytes: 0,
+            first: None,
+            last: String::new(),
+            up_to: UpTo::Nothing,
+            outside_range: 0,
+            malformed: 0,
+            first_malformed: None,
+            aggregate: Vec::new(),
+        }
+    }
+
+    /// The page is complete, and so far behind the tip.
+    #[must_use]
+    pub fn finish(self, behind: Option<i64>) -> Encoded {
+        let last = || Digits::parse(&self.last).ok().map(SequenceNumber::from);
+        Encoded {
+            up_to: match self.up_to {
+                UpTo::Nothing => None,
+                UpTo::Last(sub) => last().map(|last| ExtendedSequenceNumber::record(last, sub)),
+                UpTo::Earlier(number) => Some(number),
+            },
+            page: PageFacts {
+                records: self.records,
+                bytes: self.page_bytes,
+                last: last(),
+                first: self.first,
+            },
+            line: self.encoder.finish(behind),
+            bytes: self.bytes,
+            outside_range: self.outside_range,
+            malformed: self.malformed,
+            first_malformed: self.first_malformed,
+        }
+    }
+
+    /// Delivers what is to be delivered of a record; gives the last sub-sequence number of that.
+    fn deliver(&mut self, record: &RecordView<'_>) -> Option<u64> {
+        let mut aggregate = std::mem::take(&mut self.aggregate);
+        let sub = match self.user_records(record, &mut aggregate) {
+            Some(sub) => sub,
+            None => self
+                .push(record, record.partition_key, record.data, 0)
+                .then_some(0),
+        };
+        self.aggregate = aggregate;
+        sub
+    }
+
+    /// Delivers an aggregate's records; `None` when the record is no aggregate.
+    fn user_records(
+        &mut self,
+        record: &RecordView<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Option<Option<u64>> {
+        let data = match record.data {
+            Data::Raw(data) => data,
+            Data::Base64(text) => {
+                if !base64_looks_aggregated(text.as_bytes()) {
+                    return None;
+                }
+                text.decode_into(bytes);
+                bytes
+            }
+        };
+        if !looks_aggregated(data) {
+            return None;
+        }
+        let Deaggregated::UserRecords { records, dropped } =
+            deaggregate(data, self.settings.hash_range, self.settings.filter)
+        else {
+            return None;
+        };
+        let mut last = None;
+        for user in &records {
+            let (key, data) = (user.partition_key.as_str(), Data::Raw(user.data));
+            if self.push(record, key, data, user.sub_sequence) {
+                last = Some(user.sub_sequence);
+            }
+        }
+        self.outside_range += dropped.outside_range;
+        self.malformed += dropped.malformed;
+        if self.first_malformed.is_none() {
+            self.first_malformed = dropped
+                .first_malformed
+                .map(|bad| format!("record {}: {bad}", record.sequence_number.as_str()));
+        }
+        Some(last)
+    }
+
+    /// Appends one record of the line, unless it is checkpointed already.
+    fn push(
+        &mut self,
+        record: &RecordView<'_>,
+        partition_key: &str,
+        data: Data<'_>,
+        sub_sequence: u64,
+    ) -> bool {
         if !self.behind_checkpoint {
-            let here = ExtendedSequenceNumber::record(record.sequence_number.clone(), sub_sequence);
+            let here = ExtendedSequenceNumber::record(record.sequence_number.into(), sub_sequence);
             if here <= *self.checkpoint {
-                return;
+                return false;
             }
             self.behind_checkpoint = true;
         }
-        self.up_to = Some((record, sub_sequence));
-        self.bytes += data.len();
+        self.bytes += data.payload_len();
         self.encoder.push(&RecordRef {
-            data: Data::Raw(data),
+            data,
             partition_key,
             sequence_number: record.sequence_number.as_str(),
             arrival_millis: record.arrival_millis,
             sub_sequence_number: sub_sequence,
         });
+        true
+    }
+}
+
+impl RecordSink for PageEncoder<'_> {
+    fn restart(&mut self) {
+        if self.records == 0 {
+            return;
+        }
+        let encoder = std::mem::take(&mut self.encoder);
+        let buffer = encoder.into_buffer();
+        *self = Self::new(buffer, self.settings, self.checkpoint);
+    }
+
+    fn record(&mut self, record: RecordView<'_>) {
+        self.records += 1;
+        self.page_bytes += record.data.payload_len();
+        if self.first.is_none() {
+            self.first = Some(record.sequence_number.into());
+        }
+        match self.deliver(&record) {
+            Some(sub) => self.up_to = UpTo::Last(sub),
+            None => {
+                if let UpTo::Last(sub) = self.up_to
+                    && let Ok(before) = Digits::parse(&self.last)
+                {
+                    let before = ExtendedSequenceNumber::record(before.into(), sub);
+                    self.up_to = UpTo::Earlier(before);
+                }
+            }
+        }
+        self.last.clear();
+        self.last.push_str(record.sequence_number.as_str());
     }
 }
 
@@ -153,7 +279,9 @@ impl<'a> Page<'a> {
 mod tests {
     use super::*;
     use crate::core::aggregate::{Aggregator, NewRecord};
-    use crate::core::sequence::SequenceNumber;
+    use crate::core::stream::Record;
+    use base64::Engine as _;
+    use multilang_protocol::Base64;
 
     const SETTINGS: EncodeSettings = EncodeSettings {
         hash_range: HashRange::FULL,
@@ -167,6 +295,47 @@ mod tests {
             data: data.into(),
             arrival_millis: 5,
         }
+    }
+
+    /// Encodes a page that lies in memory, and the same page in base64: the lines are the same.
+    fn encode(
+        records: &[Record],
+        behind: Option<i64>,
+        settings: EncodeSettings,
+        checkpoint: &ExtendedSequenceNumber,
+    ) -> Encoded {
+        let mut raw = PageEncoder::new(Vec::new(), settings, checkpoint);
+        let mut wire = PageEncoder::new(Vec::new(), settings, checkpoint);
+        // What an answer that broke off left behind.
+        wire.record(record("3", b"broken off".to_vec()).view());
+        wire.restart();
+        for record in records {
+            raw.record(record.view());
+            let text = base64::engine::general_purpose::STANDARD.encode(&record.data);
+            wire.record(RecordView {
+                data: Data::Base64(Base64::new(text.as_bytes()).unwrap()),
+                ..record.view()
+            });
+        }
+        let (raw, wire) = (raw.finish(behind), wire.finish(behind));
+        assert_eq!(raw.line, wire.line);
+        assert_eq!(
+            (
+                &raw.up_to,
+                raw.bytes,
+                &raw.page,
+                raw.outside_range,
+                raw.malformed
+            ),
+            (
+                &wire.up_to,
+                wire.bytes,
+                &wire.page,
+                wire.outside_range,
+                wire.malformed
+            )
+        );
+        raw
     }
 
     fn aggregate(payloads: &[&str]) -> Vec<u8> {
@@ -260,5 +429,27 @@ mod tests {
             &esn("LATEST", 0),
         );
         assert_eq!((delivered(&encoded).len(), encoded.outside_range), (0, 2));
+    }
+
+    #[test]
+    fn the_position_is_that_of_the_last_record_delivered_and_the_page_knows_its_ends() {
+        let nowhere = EncodeSettings {
+            hash_range: HashRange { start: 0, end: 0 },
+            ..SETTINGS
+        };
+        let page = [
+            record("7", b"plain".to_vec()),
+            record("8", aggregate(&["a", "b"])),
+            record("9", aggregate(&["c"])),
+        ];
+        let encoded = encode(&page, None, nowhere, &esn("LATEST", 0));
+        assert_eq!(encoded.up_to, Some(esn("7", 0)));
+        assert_eq!(encoded.page.records, 3);
+        assert_eq!(encoded.page.first, SequenceNumber::parse("7").ok());
+        assert_eq!(encoded.page.last, SequenceNumber::parse("9").ok());
+        let encoded = encode(&page[1..], None, nowhere, &esn("LATEST", 0));
+        assert_eq!(encoded.up_to, None);
+        let encoded = encode(&[], None, nowhere, &esn("LATEST", 0));
+        assert_eq!(encoded.page, PageFacts::default());
     }
 }

@@ -4,13 +4,14 @@
 //! drops what is checkpointed already and encodes each page as the line that the child will get.
 
 mod budget;
+mod buffers;
 mod encode;
 mod pace;
 mod polling;
 mod position;
 
 pub use budget::{Budget, Prefetch};
-pub use encode::{Batch, EncodeSettings};
+pub use encode::{Batch, EncodeSettings, Encoded, PageEncoder, PageFacts};
 pub use pace::PaceSettings;
 pub use polling::{FetchSettings, Fetched, Fetcher, FetcherPorts};
 pub use position::Anchor;

@@ -39,6 +39,8 @@ pub enum Outcome {
         bytes: usize,
         /// `None` when the service did not say.
         behind: Option<i64>,
+        /// It gave as many records as were asked for, so there are more.
+        full: bool,
     },
     /// The service throttled.
     Throttled,
@@ -81,9 +83,13 @@ impl Pace {
     /// Records that a read was sent at `sent` and ended at `now`. `jitter` is random, 0 to 1.
     pub fn ended(&mut self, sent: Moment, now: Moment, outcome: Outcome, jitter: f64) {
         let next = match outcome {
-            Outcome::Read { bytes, behind } => {
+            Outcome::Read {
+                bytes,
+                behind,
+                full,
+            } => {
                 self.failures = 0;
-                self.after_read(sent, now, bytes, behind, jitter)
+                self.after_read(sent, now, bytes, (behind, full), jitter)
             }
             Outcome::Throttled => {
                 self.throttled_at = Some(now);
@@ -101,11 +107,11 @@ impl Pace {
         sent: Moment,
         now: Moment,
         bytes: usize,
-        behind: Option<i64>,
+        (behind, full): (Option<i64>, bool),
         jitter: f64,
     ) -> Moment {
         let idle_millis = i64::try_from(self.settings.idle.as_millis()).unwrap_or(i64::MAX);
-        let catching_up = behind.is_some_and(|behind| behind > idle_millis);
+        let catching_up = full || behind.is_some_and(|behind| behind > idle_millis);
         let mut wait_until = sent + BETWEEN_READS;
         if !catching_up {
             // Hundreds of shards should not read in step (`retrieval.md` A.4): a tenth of jitter.
@@ -155,6 +161,7 @@ mod tests {
         Outcome::Read {
             bytes,
             behind: Some(behind),
+            full: false,
         }
     }
 
@@ -179,10 +186,23 @@ mod tests {
             Outcome::Read {
                 bytes: 1,
                 behind: None,
+                full: false,
             },
             0.5,
         );
         assert_eq!(pace.next_read(), Some(at(1520)));
+        // Whatever it says: it gave all that was asked for, so this is not the tip.
+        pace.ended(
+            at(0),
+            at(20),
+            Outcome::Read {
+                bytes: 1,
+                behind: Some(0),
+                full: true,
+            },
+            0.5,
+        );
+        assert_eq!(pace.next_read(), Some(at(200)));
     }
 
     #[test]

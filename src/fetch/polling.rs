@@ -16,13 +16,12 @@ use crate::core::shard_sync::children_of;
 use crate::core::stream::{ChildShard, ShardFilter};
 use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Budget, Prefetch, Share};
-use crate::fetch::encode::{Batch, EncodeSettings, encode};
+use crate::fetch::buffers::GiveBack;
+use crate::fetch::encode::{Batch, EncodeSettings, Encoded, PageEncoder};
 use crate::fetch::pace::{Outcome, Pace, PaceSettings};
 use crate::fetch::position::{Anchor, ReadPosition};
 use crate::os::tasks::TaskGroup;
-use crate::ports::{
-    Clock, Entropy, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind,
-};
+use crate::ports::{Clock, Entropy, PageEnd, ShardIterator, Stream, StreamError, StreamErrorKind};
 
 /// What is assumed about the size of an answer before the first came.
 const FIRST_GUESS_BYTES: usize = 1 << 20;
@@ -93,6 +92,7 @@ impl Fetcher {
             ahead: Ahead::new(settings.prefetch),
             iterator: None,
             guess: FIRST_GUESS_BYTES,
+            line_guess: 0,
             trouble: None,
             ports,
             settings,
@@ -136,6 +136,8 @@ struct Polling {
     iterator: Option<ShardIterator>,
     /// Bytes of the last answer, as a guess for the next.
     guess: usize,
+    /// Bytes of the last line.
+    line_guess: usize,
     /// What was last reported, so that each change is logged once.
     trouble: Option<StreamErrorKind>,
     sender: mpsc::UnboundedSender<Fetched>,
@@ -178,13 +180,18 @@ impl Polling {
             share = self.ports.budget.reserve(self.guess) => share,
         };
         let sent = self.ports.clock.now();
-        let answer = self
-            .ports
-            .stream
-            .get_records(&self.shard, &iterator, self.settings.max_records)
+        let buffer = self.ports.budget.buffers().take(self.line_guess);
+        let mut encoder = PageEncoder::new(buffer, self.encode, &self.checkpoint);
+        let limit = self.settings.max_records;
+        let stream = &self.ports.stream;
+        let answer = stream
+            .read_records(&self.shard, &iterator, limit, &mut encoder)
             .await;
         match answer {
-            Ok(page) => self.on_page(page, share, sent).await,
+            Ok(end) => {
+                let encoded = encoder.finish(end.millis_behind_latest);
+                self.on_page(end, encoded, share, sent).await
+            }
             Err(error) => self.on_error(error, sent).await,
         }
     }
@@ -210,9 +217,16 @@ impl Polling {
         }
     }
 
-    async fn on_page(&mut self, page: RecordsPage, mut share: Share, sent: Moment) -> Turn {
-        let bytes: usize = page.records.iter().map(|record| record.data.len()).sum();
+    async fn on_page(
+        &mut self,
+        page: PageEnd,
+        encoded: Encoded,
+        mut share: Share,
+        sent: Moment,
+    ) -> Turn {
+        let bytes = encoded.page.bytes;
         share.correct(bytes);
+        self.line_guess = encoded.line.bytes().len();
         self.guess = bytes;
         if page.next.is_some() && !page.children.is_empty() {
             // An iterator and children contradict each other (`retrieval.md` A.6); the page is not used.
@@ -225,17 +239,19 @@ impl Polling {
         }
         self.recovered();
         self.position.read(
-            page.records.first().map(|record| &record.sequence_number),
-            page.records.last().map(|record| &record.sequence_number),
+            encoded.page.first.as_ref(),
+            encoded.page.last.as_ref(),
             self.ports.clock.wall_millis(),
             page.millis_behind_latest,
         );
-        self.hand_over(&page, bytes, share);
+        let full = encoded.page.records >= self.settings.max_records as usize;
+        self.hand_over(encoded, page.millis_behind_latest, share);
         self.end_turn(
             sent,
             Outcome::Read {
                 bytes,
                 behind: page.millis_behind_latest,
+                full,
             },
         );
         self.iterator = page.next;
@@ -245,16 +261,7 @@ impl Polling {
         Turn::GoOn
     }
 
-    fn hand_over(&mut self, page: &RecordsPage, bytes: usize, share: Share) {
-        if page.records.is_empty() && !self.settings.deliver_empty {
-            return;
-        }
-        let encoded = encode(
-            &page.records,
-            page.millis_behind_latest,
-            self.encode,
-            &self.checkpoint,
-        );
+    fn hand_over(&mut self, encoded: Encoded, behind: Option<i64>, share: Share) {
         if encoded.outside_range > 0 {
             info!(shard = %self.shard, records = encoded.outside_range,
                 "dropped user records of aggregates that belong to another shard (a reshard; their producer sends them again)");
@@ -265,12 +272,13 @@ impl Polling {
         if encoded.line.records() == 0 && !self.settings.deliver_empty {
             return;
         }
-        let place = self.ahead.place(page.records.len(), bytes);
+        let place = self.ahead.place(encoded.page.records, encoded.page.bytes);
         let _ = self.sender.send(Fetched::Batch(Batch {
+            _buffer: GiveBack::new(&encoded.line, self.ports.budget.buffers()),
             encoded: encoded.line,
             up_to: encoded.up_to,
             bytes: encoded.bytes,
-            millis_behind_latest: page.millis_behind_latest,
+            millis_behind_latest: behind,
             place: Some(place),
             _share: share,
         }));
