@@ -60,12 +60,7 @@ fn main() -> io::Result<()> {
         }
     }
     let (end, stop) = (cpu(), now());
-    println!(
-        "{:.3} {:.3} {bytes} {:.3}",
-        end.0 - begin.0,
-        end.1 - begin.1,
-        stop - start
-    );
+    println!("{:.4} {bytes} {:.4}", end - begin, stop - start);
     drop(pipe);
     child.wait()?;
     Ok(())

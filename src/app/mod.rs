@@ -23,7 +23,7 @@ use crate::os::tasks::TaskGroup;
 use crate::os::{limits, reaper, runtime};
 use crate::ports::Clock;
 use crate::worker::coordinator::{Coordinator, Grace, HeldStatus, StopRequest, WorkerEnd};
-use crate::worker::startup::{Patience, check_stream, open_table};
+use crate::worker::startup::{Patience, check_consumer, check_stream, open_table};
 
 /// The same signal again within this time is the first one, delivered twice.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
@@ -62,6 +62,7 @@ fn start(
         config.child.executable,
         executable.display()
     );
+    info!("Reading by {}", config.retrieval.choice.reason);
     let guardian = GuardianProgram::this_executable().map_err(|error| {
         format!("cannot find the program that ends children when the daemon is killed: {error}")
     })?;
@@ -115,10 +116,11 @@ async fn work(
     let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
     let pause = config.coordinator.initialization_backoff;
     let ready = async {
-        let stream = check_stream(
-            &*ports.consumer.fetcher.stream,
-            Patience::new(clock, entropy, pause),
-        );
+        let stream = async {
+            let fetcher = &ports.consumer.fetcher;
+            check_stream(&*fetcher.stream, Patience::new(clock, entropy, pause)).await?;
+            check_consumer(&fetcher.retrieval, Patience::new(clock, entropy, pause)).await
+        };
         let table = open_table(&*ports.consumer.store, Patience::new(clock, entropy, pause));
         tokio::try_join!(stream, table).map_err(|error| error.to_string())
     };

@@ -8,7 +8,7 @@ use crate::config::{ChildFailurePolicy, DaemonConfig, KplRangeFilter, MultilangP
 use crate::core::aggregate::RangeFilter;
 use crate::core::assignment::taker::Limits;
 use crate::core::consumer::FailurePolicy;
-use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
+use crate::fetch::{ConsumerChoice, FetchSettings, PaceSettings, Prefetch, RegistrationSettings};
 use crate::worker::consumer::ConsumerSettings;
 use crate::worker::coordinator::LeaseSettings;
 
@@ -64,6 +64,26 @@ pub fn consumers(config: &DaemonConfig) -> ConsumerSettings {
         parent_poll: config.coordinator.parent_shard_poll_interval,
         task_backoff: config.child.task_backoff,
         warn_task_after: config.child.warn_task_after,
+    }
+}
+
+/// The consumer of enhanced fan-out.
+pub fn registration(config: &DaemonConfig) -> RegistrationSettings {
+    let fanout = &config.retrieval.fanout;
+    RegistrationSettings {
+        consumer: match &fanout.consumer_arn {
+            Some(arn) => ConsumerChoice::Arn(arn.clone()),
+            None => ConsumerChoice::Named(fanout.consumer_name.clone()),
+        },
+        stream_arn: match &config.identity.stream.arn {
+            // The stream of `--local` has an ARN of its own.
+            Some(arn) if !config.local.enabled => Some(arn.to_string()),
+            _ => None,
+        },
+        summary_tries: fanout.describe_stream_summary_tries,
+        describe_tries: fanout.describe_stream_consumer_tries,
+        register_tries: fanout.register_stream_consumer_tries,
+        pause: fanout.retry_backoff,
     }
 }
 

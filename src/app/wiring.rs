@@ -10,19 +10,21 @@ use crate::app::settings;
 use crate::aws::clients::{self, Access, ClientSettings};
 use crate::aws::credentials::{self, CredentialsContext};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
-use crate::aws::http::{HttpSettings, pooled_client};
+use crate::aws::fanout::{KinesisFanOut, NewConnections};
+use crate::aws::http::{HttpPools, HttpSettings};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
+use crate::config::retrieval_mode::RetrievalMode;
 use crate::config::{DaemonConfig, ServiceEndpoint};
 use crate::core::ids::WorkerId;
-use crate::fetch::{Budget, FetcherPorts};
+use crate::fetch::{Budget, FetcherPorts, Registration, Retrieval};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::environment::Environment;
 use crate::os::process::Launcher;
 use crate::os::tasks::{RuntimeThread, TaskGroup};
-use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::ports::{Clock, EnhancedFanOut, Entropy, LeaseStore, Stream};
 use crate::worker::consumer::ConsumerPorts;
 use crate::worker::coordinator::CoordinatorPorts;
 use crate::worker::keeper::KeeperPorts;
@@ -75,8 +77,8 @@ pub async fn wire(
 
     let failover = settings::leases(config).failover;
     let main = Connections::new(&place, config, environment, CONNECT).await?;
-    let (stream, store) = tokio::try_join!(
-        main.stream(config),
+    let ((stream, fan_out), store) = tokio::try_join!(
+        main.stream(config, &clock),
         main.store(
             config,
             COORDINATOR_CALL.min(failover.max(Duration::from_secs(2))),
@@ -104,6 +106,16 @@ pub async fn wire(
         Arc::clone(&clock),
     );
     let budget = usize::try_from(config.retrieval.prefetch.budget_bytes).unwrap_or(usize::MAX);
+    let retrieval = match config.retrieval.choice.mode {
+        RetrievalMode::Polling => Retrieval::Polling,
+        RetrievalMode::Fanout => Retrieval::FanOut(Arc::new(Registration::new(
+            fan_out,
+            Arc::clone(&stream),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            settings::registration(config),
+        ))),
+    };
     Ok(Wiring {
         ports: CoordinatorPorts {
             keeper: KeeperPorts {
@@ -117,6 +129,7 @@ pub async fn wire(
                 processors: Arc::new(processors),
                 fetcher: FetcherPorts {
                     stream,
+                    retrieval,
                     clock,
                     entropy,
                     budget: Budget::new(budget),
@@ -195,6 +208,8 @@ fn place(
 struct Connections {
     kinesis: Access,
     dynamodb: Access,
+    /// Makes the pools of subscriptions, which have connections of their own.
+    new_connections: Arc<NewConnections>,
     embedded: bool,
 }
 
@@ -208,21 +223,24 @@ impl Connections {
         match place {
             #[cfg(feature = "local")]
             Place::Embedded(local) => {
+                let http = crate::local::http_client(local);
                 let access = Access::new(
-                    crate::local::http_client(local),
+                    http.clone(),
                     credentials::fixed("local", "local"),
                     CREDENTIALS,
                 );
                 Ok(Self {
                     kinesis: access.clone(),
                     dynamodb: access,
+                    new_connections: Arc::new(move || http.clone()),
                     embedded: true,
                 })
             }
             Place::Aws => {
                 let variable = |name: &str| environment.get(name).map(str::to_owned);
-                let http = pooled_client(&HttpSettings::from_environment(connect, variable))
+                let pools = HttpPools::new(HttpSettings::from_environment(connect, variable))
                     .map_err(|error| error.to_string())?;
+                let http = pools.client();
                 let chains = &config.credentials;
                 let region = config.endpoints.kinesis.region.clone();
                 let kinesis = access(&chains.kinesis, &http, region.clone(), environment).await;
@@ -234,6 +252,7 @@ impl Connections {
                 Ok(Self {
                     kinesis,
                     dynamodb,
+                    new_connections: Arc::new(move || pools.client()),
                     embedded: false,
                 })
             }
@@ -259,7 +278,11 @@ impl Connections {
         }
     }
 
-    async fn stream(&self, config: &DaemonConfig) -> Result<Arc<dyn Stream>, String> {
+    async fn stream(
+        &self,
+        config: &DaemonConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Arc<dyn Stream>, Arc<dyn EnhancedFanOut>), String> {
         let settings = self.settings(&config.endpoints.kinesis, config.retrieval.request_timeout);
         let client = clients::kinesis(&settings, &self.kinesis)
             .await
@@ -273,7 +296,13 @@ impl Connections {
             },
             _ => StreamRef::Name(name),
         };
-        Ok(Arc::new(KinesisStream::new(client, reference)))
+        let fan_out = KinesisFanOut::new(
+            client.clone(),
+            reference.clone(),
+            Arc::clone(&self.new_connections),
+        );
+        let stream = KinesisStream::new(client, reference).compare_clocks(Arc::clone(clock));
+        Ok((Arc::new(stream), Arc::new(fan_out)))
     }
 
     async fn store(

@@ -221,6 +221,11 @@ impl Cause {
 #[must_use]
 pub fn stream_error(call: Call<'_>, cause: &Cause) -> StreamError {
     let kind = match cause.class() {
+        // "In use" is how a second subscription, a second registration and a stream that is being
+        // created are refused.
+        Class::Transient if cause.code() == Some("ResourceInUseException") => {
+            StreamErrorKind::InUse
+        }
         Class::Throttled => StreamErrorKind::SlowDown,
         Class::Missing => StreamErrorKind::Gone,
         Class::Expired => StreamErrorKind::Expired,
@@ -228,7 +233,7 @@ pub fn stream_error(call: Call<'_>, cause: &Cause) -> StreamError {
         Class::Transient => StreamErrorKind::Retry,
         Class::BadArgument => match call.operation {
             // The only argument that comes from the lease is the position.
-            "GetShardIterator" => StreamErrorKind::InvalidPosition,
+            "GetShardIterator" | "SubscribeToShard" => StreamErrorKind::InvalidPosition,
             // And the only one here that ages is the iterator: a new one tells what is wrong.
             "GetRecords" => StreamErrorKind::Expired,
             _ => StreamErrorKind::Fatal,
@@ -257,8 +262,12 @@ pub fn store_error(call: Call<'_>, cause: &Cause) -> StoreError {
 
 /// A checkpoint with more digits than Kinesis takes is refused by the request's validation.
 fn is_position_complaint(call: Call<'_>, cause: &Cause) -> bool {
-    call.operation == "GetShardIterator"
-        && matches!(cause, Cause::Answer { message, .. } if message.to_ascii_lowercase().contains("startingsequencenumber"))
+    let member = match call.operation {
+        "GetShardIterator" => "startingsequencenumber",
+        "SubscribeToShard" => "sequencenumber",
+        _ => return false,
+    };
+    matches!(cause, Cause::Answer { message, .. } if message.to_ascii_lowercase().contains(member))
 }
 
 // --------------------------------------------------------------------------------------------- tables

@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
@@ -77,28 +78,50 @@ pub struct BadCertificates {
     pub reason: String,
 }
 
-/// Makes a client with a pool of its own. One for each runtime, shared by all clients on it: a
-/// connection is driven by the runtime that made it.
+/// Makes pools of connections.
+#[derive(Debug, Clone)]
+pub struct HttpPools {
+    settings: HttpSettings,
+    tls: TlsContext,
+}
+
+impl HttpPools {
+    /// Reads the certificates.
+    ///
+    /// # Errors
+    /// [`BadCertificates`], when `AWS_CA_BUNDLE` is set and is of no use.
+    pub fn new(settings: HttpSettings) -> Result<Self, BadCertificates> {
+        let trust = match &settings.ca_bundle {
+            Some(path) => trust_store(path)?,
+            None => TrustStore::default(),
+        };
+        // proven: a context with a trust store only has nothing that could be wrong; if that ever
+        // changes, the system's certificates are a safe fall-back.
+        let tls = TlsContext::builder()
+            .with_trust_store(trust)
+            .build()
+            .unwrap_or_default();
+        Ok(Self { settings, tls })
+    }
+
+    /// Makes a client with a pool of its own: a connection is driven by the runtime that made it.
+    #[must_use]
+    pub fn client(&self) -> SharedHttpClient {
+        let connector = SharedHttpConnector::new(Pool {
+            pools: self.clone(),
+            proxied: OnceLock::new(),
+            direct: OnceLock::new(),
+        });
+        http_client_fn(move |_, _| connector.clone())
+    }
+}
+
+/// Makes a client with a pool of its own. One for each runtime, shared by all clients on it.
 ///
 /// # Errors
 /// [`BadCertificates`], when `AWS_CA_BUNDLE` is set and is of no use.
 pub fn pooled_client(settings: &HttpSettings) -> Result<SharedHttpClient, BadCertificates> {
-    let trust = match &settings.ca_bundle {
-        Some(path) => trust_store(path)?,
-        None => TrustStore::default(),
-    };
-    // proven: a context with a trust store only has nothing that could be wrong; if that ever changes,
-    // the system's certificates are a safe fall-back.
-    let tls = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .unwrap_or_default();
-    let connector = SharedHttpConnector::new(Pool {
-        proxied: connector(settings, tls.clone(), ProxyConfig::from_env()),
-        direct: connector(settings, tls, ProxyConfig::disabled()),
-        mentions_proxy: settings.proxied,
-    });
-    Ok(http_client_fn(move |_, _| connector.clone()))
+    Ok(HttpPools::new(settings.clone())?.client())
 }
 
 fn connector(settings: &HttpSettings, tls: TlsContext, proxy: ProxyConfig) -> SharedHttpConnector {
@@ -161,12 +184,25 @@ fn trust_store(path: &Path) -> Result<TrustStore, BadCertificates> {
     }
 }
 
-/// Two ways out of the host, and the rules for connections.
+/// Two ways out of the host, made when they are first needed, and the rules for connections.
 #[derive(Debug)]
 struct Pool {
-    proxied: SharedHttpConnector,
-    direct: SharedHttpConnector,
-    mentions_proxy: bool,
+    pools: HttpPools,
+    proxied: OnceLock<SharedHttpConnector>,
+    direct: OnceLock<SharedHttpConnector>,
+}
+
+impl Pool {
+    fn way(&self, is_local: bool) -> &SharedHttpConnector {
+        let HttpPools { settings, tls } = &self.pools;
+        if is_local {
+            let direct = || connector(settings, tls.clone(), ProxyConfig::disabled());
+            self.direct.get_or_init(direct)
+        } else {
+            let proxied = || connector(settings, tls.clone(), ProxyConfig::from_env());
+            self.proxied.get_or_init(proxied)
+        }
+    }
 }
 
 impl HttpConnector for Pool {
@@ -180,12 +216,8 @@ impl HttpConnector for Pool {
                 connection
             }
         };
-        let mentions_proxy = self.mentions_proxy && !destination.is_local;
-        let answer = if destination.is_local {
-            self.direct.call(request)
-        } else {
-            self.proxied.call(request)
-        };
+        let mentions_proxy = self.pools.settings.proxied && !destination.is_local;
+        let answer = self.way(destination.is_local).call(request);
         let unanswered = Unanswered(Some(connection));
         HttpConnectorFuture::new(async move {
             let result = answer.await;

@@ -282,9 +282,13 @@ async fn a_connection_without_an_answer_is_not_used_again() {
         };
         let shared = SharedHttpConnector::new(connection.clone());
         let pool = Pool {
-            proxied: shared.clone(),
-            direct: shared,
-            mentions_proxy: true,
+            pools: HttpPools::new(HttpSettings {
+                proxied: true,
+                ..plain()
+            })
+            .unwrap(),
+            proxied: shared.clone().into(),
+            direct: shared.into(),
         };
         let request = HttpRequest::get("https://kinesis.test/").unwrap();
         let call = pool.call(request);

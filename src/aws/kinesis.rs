@@ -22,12 +22,13 @@ use bytes::Bytes;
 
 use crate::aws::clients::twice_after_hiccup;
 use crate::aws::errors::{self, Call};
+use crate::aws::service_clock::ServiceClock;
 use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::ports::{
-    PageEnd, RecordSink, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind,
+    Clock, PageEnd, RecordSink, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind,
     StreamSummary,
 };
 
@@ -49,7 +50,7 @@ pub enum StreamRef {
 }
 
 impl StreamRef {
-    fn display_name(&self) -> &str {
+    pub(super) fn display_name(&self) -> &str {
         match self {
             Self::Name(name) | Self::Arn { name, .. } => name,
         }
@@ -81,6 +82,7 @@ pub struct KinesisStream {
     pub(super) limit: Option<(Duration, SharedAsyncSleep)>,
     /// Answers in a row that only the SDK could read.
     pub(super) strange: Arc<AtomicUsize>,
+    service_clock: Option<ServiceClock>,
 }
 
 impl KinesisStream {
@@ -94,8 +96,26 @@ impl KinesisStream {
         Self {
             limit: timeout.zip(config.sleep_impl()),
             strange: Arc::default(),
+            service_clock: None,
             client,
             stream,
+        }
+    }
+
+    /// Learns from its answers how far the service's clock is ahead of this one.
+    #[must_use]
+    pub fn compare_clocks(self, clock: Arc<dyn Clock>) -> Self {
+        let service_clock = ServiceClock::new(clock);
+        let config = self
+            .client
+            .config()
+            .to_builder()
+            .interceptor(service_clock.clone())
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            service_clock: Some(service_clock),
+            ..self
         }
     }
 
@@ -253,6 +273,12 @@ impl Stream for KinesisStream {
             }
         }
     }
+
+    fn service_clock_ahead(&self) -> i64 {
+        self.service_clock
+            .as_ref()
+            .map_or(0, ServiceClock::ahead_millis)
+    }
 }
 
 pub(super) fn from_output(output: GetRecordsOutput) -> Result<RecordsPage, String> {
@@ -274,7 +300,7 @@ pub(super) fn from_output(output: GetRecordsOutput) -> Result<RecordsPage, Strin
 }
 
 /// Calls, and once more after a hiccup.
-async fn calling<T, E, F, Fut>(
+pub(super) async fn calling<T, E, F, Fut>(
     operation: &'static str,
     subject: &str,
     send: F,
@@ -295,7 +321,7 @@ where
 }
 
 /// An answer that breaks the service's own rules. It would be the same the next time.
-fn strange(operation: &str, subject: &str, what: &str) -> StreamError {
+pub(super) fn strange(operation: &str, subject: &str, what: &str) -> StreamError {
     StreamError {
         kind: StreamErrorKind::Fatal,
         message: format!("{operation} on {subject} gave an answer that cannot be used: {what}"),
@@ -323,7 +349,9 @@ fn to_filter(filter: ShardFilter) -> Option<types::ShardFilter> {
         .ok()
 }
 
-fn to_start(start: &IteratorStart) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
+pub(super) fn to_start(
+    start: &IteratorStart,
+) -> (ShardIteratorType, Option<String>, Option<DateTime>) {
     let digits = |number: &SequenceNumber| Some(number.as_str().to_owned());
     match start {
         IteratorStart::Latest => (ShardIteratorType::Latest, None, None),
@@ -404,7 +432,7 @@ pub(super) fn from_child(child: types::ChildShard) -> Result<ChildShard, String>
     })
 }
 
-fn from_record(record: types::Record) -> Result<Record, String> {
+pub(super) fn from_record(record: types::Record) -> Result<Record, String> {
     let sequence_number = SequenceNumber::parse(&record.sequence_number).map_err(|_| {
         format!(
             "a record has the sequence number '{}'",

@@ -12,6 +12,8 @@
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //! | `records`, `handover`, `page_scan`, `cursor` | the hot path: GetRecords' answer read while it comes in |
+//! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
+//! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
 //! failures are sorted by what a caller can do about them.
@@ -22,12 +24,14 @@ mod cursor;
 pub mod dynamodb;
 pub mod errors;
 pub mod expression;
+pub mod fanout;
 mod handover;
 pub mod http;
 pub mod item;
 pub mod kinesis;
 mod page_scan;
 mod records;
+pub mod service_clock;
 pub mod table;
 
 #[cfg(test)]

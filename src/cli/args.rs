@@ -97,6 +97,9 @@ pub enum LocalCommand {
         /// Enforce the service's limits per shard (1 MB/s written, 2 MB/s and 5 reads/s read)
         #[arg(long)]
         enforce_limits: bool,
+        /// How long a subscription of enhanced fan-out lives, in milliseconds
+        #[arg(long, value_name = "MILLIS", default_value_t = 300_000, value_parser = clap::value_parser!(i64).range(1..))]
+        subscription_life: i64,
     },
 }
 

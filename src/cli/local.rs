@@ -21,10 +21,16 @@ pub fn run(command: &LocalCommand) -> ExitCode {
         port,
         streams,
         enforce_limits,
+        subscription_life,
     } = command;
+    let options = Options {
+        enforce_limits: *enforce_limits,
+        subscription_life_ms: *subscription_life,
+        ..Options::default()
+    };
     let result = log::init(None).and_then(|()| {
         let runtime = runtime::main_runtime().map_err(|error| error.to_string())?;
-        runtime.block_on(serve_until_signal(*port, streams, *enforce_limits))
+        runtime.block_on(serve_until_signal(*port, streams, options))
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,16 +42,8 @@ pub fn run(command: &LocalCommand) -> ExitCode {
     }
 }
 
-async fn serve_until_signal(
-    port: u16,
-    streams: &[String],
-    enforce_limits: bool,
-) -> Result<(), String> {
+async fn serve_until_signal(port: u16, streams: &[String], options: Options) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let options = Options {
-        enforce_limits,
-        ..Options::default()
-    };
     let local = LocalAws::new(options, clock).map_err(|error| error.to_string())?;
     let local = Arc::new(local);
     for stream in streams {

@@ -104,7 +104,7 @@ fn derived(config: &DaemonConfig, name: &str) -> Option<String> {
         ("@table", _) => Some(config.identity.lease_table.clone()),
         ("@worker", _) => config.identity.worker_id.clone(),
         ("@position", _) => Some(format!("{:?}", config.retrieval.initial_position)),
-        ("@mode", _) => Some(format!("{:?}", config.retrieval.choice.chosen)),
+        ("@mode", _) => Some(format!("{:?}", config.retrieval.choice.mode)),
         ("@reason", _) => Some(config.retrieval.choice.reason.clone()),
         ("@polling", _) => Some(format!(
             "{} {:?} {:?}",

@@ -3,9 +3,7 @@
 use super::arn::StreamArn;
 use super::daemon_config::{Identity, StreamIdentity};
 use super::origin::{Findings, Origin};
-use super::retrieval_mode::{
-    self, ConfiguredMode, FANOUT_IS_BUILT, RetrievalChoice, RetrievalMode,
-};
+use super::retrieval_mode::{self, ConfiguredMode, RetrievalChoice, RetrievalMode};
 use super::settings::{Layer, Setting, Settings};
 use super::value::{Value, shorten};
 use crate::core::sequence::InitialPosition;
@@ -274,7 +272,7 @@ pub(super) fn retrieval_choice(settings: &Settings, consumer: &str) -> Retrieval
         .filter(counts)
         .map(|setting| format!("{} ({})", setting.spec.name, setting.origin))
         .collect();
-    retrieval_mode::choose(configured, &keys, consumer, FANOUT_IS_BUILT)
+    retrieval_mode::choose(configured, &keys, consumer)
 }
 
 /// `maxRecords`: more than 10000 is an error when polling is chosen, and not used otherwise.
@@ -284,7 +282,7 @@ pub(super) fn max_records(
     findings: &mut Findings,
 ) -> u32 {
     let wanted = settings.u32("maxRecords");
-    if wanted > MOST_RECORDS && choice.chosen == RetrievalMode::Polling {
+    if wanted > MOST_RECORDS && choice.mode == RetrievalMode::Polling {
         findings.error(
             origin_of(settings, "maxRecords"),
             "maxRecords",

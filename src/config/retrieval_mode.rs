@@ -1,8 +1,5 @@
 //! Whether a stream is polled or read by enhanced fan-out: `properties.md` §8.
 
-/// Whether this build has enhanced fan-out. Until then polling stands in and the reason says so.
-pub const FANOUT_IS_BUILT: bool = false;
-
 /// The two ways to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetrievalMode {
@@ -26,9 +23,7 @@ pub enum ConfiguredMode {
 /// A mode and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetrievalChoice {
-    /// What Java would run.
-    pub chosen: RetrievalMode,
-    /// What this build runs.
+    /// The mode.
     pub mode: RetrievalMode,
     /// One sentence for the log.
     pub reason: String,
@@ -43,10 +38,9 @@ pub fn choose(
     configured: ConfiguredMode,
     polling_keys: &[String],
     consumer: &str,
-    fanout_is_built: bool,
 ) -> RetrievalChoice {
     let keys = polling_keys.join(", ");
-    let (chosen, mut reason) = match configured {
+    let (mode, mut reason) = match configured {
         ConfiguredMode::Polling => (
             RetrievalMode::Polling,
             "polling, because retrievalMode is POLLING".to_owned(),
@@ -77,20 +71,20 @@ pub fn choose(
             ),
         ),
     };
-    if configured == ConfiguredMode::Fanout && !polling_keys.is_empty() {
-        reason.push_str(&format!("; not used are {keys}"));
+    if configured == ConfiguredMode::Fanout {
+        // In Java neither has an effect; here maxRecords limits the batches of both modes.
+        let (limit, unused): (Vec<&String>, Vec<&String>) = polling_keys
+            .iter()
+            .partition(|key| key.starts_with("maxRecords"));
+        for limit in limit {
+            reason.push_str(&format!("; {limit} limits the records of a batch"));
+        }
+        if !unused.is_empty() {
+            let unused: Vec<&str> = unused.into_iter().map(String::as_str).collect();
+            reason.push_str(&format!("; not used: {}", unused.join(", ")));
+        }
     }
-    let mode = if chosen == RetrievalMode::Fanout && !fanout_is_built {
-        reason.push_str("; fan-out is not built yet, so polling stands in");
-        RetrievalMode::Polling
-    } else {
-        chosen
-    };
-    RetrievalChoice {
-        chosen,
-        mode,
-        reason,
-    }
+    RetrievalChoice { mode, reason }
 }
 
 #[cfg(test)]
@@ -110,11 +104,7 @@ mod tests {
             (C::Default, &[][..], Fanout),
             (C::Default, &set[..], Polling),
         ] {
-            let choice = choose(configured, keys, "app", true);
-            assert_eq!((choice.chosen, choice.mode), (expected, expected));
-            let choice = choose(configured, keys, "app", false);
-            assert_eq!((choice.chosen, choice.mode), (expected, Polling));
-            assert_eq!(choice.reason.contains("not built yet"), expected == Fanout);
+            assert_eq!(choose(configured, keys, "app").mode, expected);
         }
     }
 
@@ -125,19 +115,21 @@ mod tests {
             "idleTimeBetweenReadsInMillis (f:2)".to_owned(),
         ];
         assert!(
-            choose(C::Default, &keys, "app", true)
+            choose(C::Default, &keys, "app")
                 .reason
                 .contains("maxRecords (f:1), idleTimeBetweenReadsInMillis (f:2) are set")
         );
         assert!(
-            choose(C::Default, &[], "app", true)
+            choose(C::Default, &[], "app")
                 .reason
                 .contains("paid consumer 'app'")
         );
+        let both = choose(C::Fanout, &keys, "c").reason;
         assert!(
-            choose(C::Fanout, &keys, "c", true)
-                .reason
-                .contains("not used are maxRecords")
+            both.ends_with(
+                "; maxRecords (f:1) limits the records of a batch; not used: idleTimeBetweenReadsInMillis (f:2)"
+            ),
+            "{both}"
         );
     }
 }

@@ -13,4 +13,5 @@ pub mod lease;
 pub mod sequence;
 pub mod shard_sync;
 pub mod stream;
+pub mod subscription;
 pub mod time;

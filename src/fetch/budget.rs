@@ -84,6 +84,20 @@ impl Share {
         }
     }
 
+    /// Gives a part of it away, as much as there is.
+    #[must_use]
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let held = self
+            .permit
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let part = bytes.div_ceil(UNIT).min(held);
+        Self {
+            permit: self.permit.as_mut().and_then(|permit| permit.split(part)),
+            units: Arc::clone(&self.units),
+        }
+    }
+
     /// Takes as many of these units as are free.
     fn take_free(&mut self, units: usize) {
         let free = units.min(self.units.available_permits());
@@ -258,6 +272,12 @@ mod tests {
         assert_eq!(budget.units.available_permits(), 0);
         let at_once = budget.reserve_now(10 * UNIT);
         drop((first, at_once));
+        assert_eq!(budget.units.available_permits(), 100);
+        let mut whole = budget.reserve(10 * UNIT).await;
+        let part = whole.split(4 * UNIT);
+        drop(whole);
+        assert_eq!(budget.units.available_permits(), 96);
+        drop(part);
         assert_eq!(budget.units.available_permits(), 100);
         let everything = budget.reserve(usize::MAX).await;
         assert_eq!(budget.units.available_permits(), 0);

@@ -50,25 +50,8 @@ pub struct EncodeSettings {
 /// A page, encoded.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The line.
-    pub line: EncodedBatch,
-    /// The largest record in it.
-    pub up_to: Option<ExtendedSequenceNumber>,
-    /// Payload bytes of what is delivered.
-    pub bytes: usize,
-    /// What the page itself was.
-    pub page: PageFacts,
-    /// User records that lay outside the shard's range.
-    pub outside_range: usize,
-    /// User records that could not be read, and what is wrong with the first.
-    pub malformed: usize,
-    /// What is wrong with the first malformed one.
-    pub first_malformed: Option<String>,
-}
-
-/// A page before anything was taken apart or left out.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct PageFacts {
+    /// Its lines, in order; one at least.
+    pub lines: Vec<Line>,
     /// Its records.
     pub records: usize,
     /// Their payload bytes.
@@ -77,6 +60,27 @@ pub struct PageFacts {
     pub first: Option<SequenceNumber>,
     /// The last record.
     pub last: Option<SequenceNumber>,
+    /// User records that lay outside the shard's range.
+    pub outside_range: usize,
+    /// User records that could not be read.
+    pub malformed: usize,
+    /// What is wrong with the first malformed one.
+    pub first_malformed: Option<String>,
+}
+
+/// One line and what it holds.
+#[derive(Debug)]
+pub struct Line {
+    /// The line.
+    pub line: EncodedBatch,
+    /// The largest record in it.
+    pub up_to: Option<ExtendedSequenceNumber>,
+    /// Payload bytes of what is delivered.
+    pub bytes: usize,
+    /// Records of the page that it was made of.
+    pub page_records: usize,
+    /// Their payload bytes.
+    pub page_bytes: usize,
 }
 
 /// Encodes a page for a child, record by record as the page comes in. Records up to the checkpoint are
@@ -85,16 +89,16 @@ pub struct PageFacts {
 pub struct PageEncoder<'a> {
     settings: EncodeSettings,
     checkpoint: &'a ExtendedSequenceNumber,
-    encoder: BatchEncoder,
+    /// Records of the page in one line.
+    most: usize,
+    /// Lines that are full, each with the digits of its last record.
+    full: Vec<(Growing, String)>,
+    line: Growing,
     /// Records ascend within a shard: behind the first one that is kept, all are.
     behind_checkpoint: bool,
-    records: usize,
-    page_bytes: usize,
-    bytes: usize,
     first: Option<SequenceNumber>,
-    /// The digits of the last record of the page.
+    /// The digits of the last record.
     last: String,
-    up_to: UpTo,
     outside_range: usize,
     malformed: usize,
     first_malformed: Option<String>,
@@ -102,7 +106,17 @@ pub struct PageEncoder<'a> {
     aggregate: Vec<u8>,
 }
 
-/// The largest record in the line.
+/// A line that is not full yet.
+#[derive(Debug)]
+struct Growing {
+    encoder: BatchEncoder,
+    page_records: usize,
+    page_bytes: usize,
+    bytes: usize,
+    up_to: UpTo,
+}
+
+/// The largest record in a line.
 #[derive(Debug)]
 enum UpTo {
     Nothing,
@@ -112,25 +126,56 @@ enum UpTo {
     Earlier(ExtendedSequenceNumber),
 }
 
+impl Growing {
+    fn new(buffer: Vec<u8>) -> Self {
+        Self {
+            encoder: BatchEncoder::with_buffer(buffer),
+            page_records: 0,
+            page_bytes: 0,
+            bytes: 0,
+            up_to: UpTo::Nothing,
+        }
+    }
+
+    /// `last` are the digits of the last record.
+    fn finish(self, last: &str, behind: Option<i64>) -> Line {
+        Line {
+            up_to: match self.up_to {
+                UpTo::Nothing => None,
+                UpTo::Last(sub) => number(last).map(|n| ExtendedSequenceNumber::record(n, sub)),
+                UpTo::Earlier(number) => Some(number),
+            },
+            line: self.encoder.finish(behind),
+            bytes: self.bytes,
+            page_records: self.page_records,
+            page_bytes: self.page_bytes,
+        }
+    }
+}
+
+fn number(digits: &str) -> Option<SequenceNumber> {
+    Digits::parse(digits).ok().map(SequenceNumber::from)
+}
+
 impl<'a> PageEncoder<'a> {
-    /// For a child whose shard is checkpointed up to `checkpoint`. The line is made in `buffer`.
+    /// For a child whose shard is checkpointed up to `checkpoint`. The line is made in `buffer`; behind
+    /// `most` records of the page another one is begun.
     #[must_use]
     pub fn new(
         buffer: Vec<u8>,
         settings: EncodeSettings,
+        most: usize,
         checkpoint: &'a ExtendedSequenceNumber,
     ) -> Self {
         Self {
             settings,
             checkpoint,
-            encoder: BatchEncoder::with_buffer(buffer),
+            most: most.max(1),
+            full: Vec::new(),
+            line: Growing::new(buffer),
             behind_checkpoint: false,
-            records: 0,
-            page_bytes: 0,
-            bytes: 0,
             first: None,
             last: String::new(),
-            up_to: UpTo::Nothing,
             outside_range: 0,
             malformed: 0,
             first_malformed: None,
@@ -141,21 +186,19 @@ impl<'a> PageEncoder<'a> {
     /// The page is complete, and so far behind the tip.
     #[must_use]
     pub fn finish(self, behind: Option<i64>) -> Encoded {
-        let last = || Digits::parse(&self.last).ok().map(SequenceNumber::from);
+        let last = self.line.finish(&self.last, behind);
+        let mut lines: Vec<Line> = self
+            .full
+            .into_iter()
+            .map(|(line, last)| line.finish(&last, behind))
+            .collect();
+        lines.push(last);
         Encoded {
-            up_to: match self.up_to {
-                UpTo::Nothing => None,
-                UpTo::Last(sub) => last().map(|last| ExtendedSequenceNumber::record(last, sub)),
-                UpTo::Earlier(number) => Some(number),
-            },
-            page: PageFacts {
-                records: self.records,
-                bytes: self.page_bytes,
-                last: last(),
-                first: self.first,
-            },
-            line: self.encoder.finish(behind),
-            bytes: self.bytes,
+            records: lines.iter().map(|line| line.page_records).sum(),
+            bytes: lines.iter().map(|line| line.page_bytes).sum(),
+            lines,
+            last: number(&self.last),
+            first: self.first,
             outside_range: self.outside_range,
             malformed: self.malformed,
             first_malformed: self.first_malformed,
@@ -231,8 +274,8 @@ impl<'a> PageEncoder<'a> {
             }
             self.behind_checkpoint = true;
         }
-        self.bytes += data.payload_len();
-        self.encoder.push(&RecordRef {
+        self.line.bytes += data.payload_len();
+        self.line.encoder.push(&RecordRef {
             data,
             partition_key,
             sequence_number: record.sequence_number.as_str(),
@@ -245,28 +288,32 @@ impl<'a> PageEncoder<'a> {
 
 impl RecordSink for PageEncoder<'_> {
     fn restart(&mut self) {
-        if self.records == 0 {
-            return;
+        if self.first.is_some() {
+            let line = std::mem::replace(&mut self.line, Growing::new(Vec::new()));
+            let buffer = line.encoder.into_buffer();
+            *self = Self::new(buffer, self.settings, self.most, self.checkpoint);
         }
-        let encoder = std::mem::take(&mut self.encoder);
-        let buffer = encoder.into_buffer();
-        *self = Self::new(buffer, self.settings, self.checkpoint);
     }
 
     fn record(&mut self, record: RecordView<'_>) {
-        self.records += 1;
-        self.page_bytes += record.data.payload_len();
+        if self.line.page_records == self.most {
+            let size = self.line.encoder.size();
+            let next = Growing::new(Vec::with_capacity(size));
+            let full = std::mem::replace(&mut self.line, next);
+            self.full.push((full, self.last.clone()));
+        }
+        self.line.page_records += 1;
+        self.line.page_bytes += record.data.payload_len();
         if self.first.is_none() {
             self.first = Some(record.sequence_number.into());
         }
         match self.deliver(&record) {
-            Some(sub) => self.up_to = UpTo::Last(sub),
+            Some(sub) => self.line.up_to = UpTo::Last(sub),
             None => {
-                if let UpTo::Last(sub) = self.up_to
-                    && let Ok(before) = Digits::parse(&self.last)
+                if let UpTo::Last(sub) = self.line.up_to
+                    && let Some(before) = number(&self.last)
                 {
-                    let before = ExtendedSequenceNumber::record(before.into(), sub);
-                    self.up_to = UpTo::Earlier(before);
+                    self.line.up_to = UpTo::Earlier(ExtendedSequenceNumber::record(before, sub));
                 }
             }
         }
@@ -304,8 +351,8 @@ mod tests {
         settings: EncodeSettings,
         checkpoint: &ExtendedSequenceNumber,
     ) -> Encoded {
-        let mut raw = PageEncoder::new(Vec::new(), settings, checkpoint);
-        let mut wire = PageEncoder::new(Vec::new(), settings, checkpoint);
+        let mut raw = PageEncoder::new(Vec::new(), settings, 10_000, checkpoint);
+        let mut wire = PageEncoder::new(Vec::new(), settings, 10_000, checkpoint);
         // What an answer that broke off left behind.
         wire.record(record("3", b"broken off".to_vec()).view());
         wire.restart();
@@ -318,24 +365,18 @@ mod tests {
             });
         }
         let (raw, wire) = (raw.finish(behind), wire.finish(behind));
-        assert_eq!(raw.line, wire.line);
-        assert_eq!(
-            (
-                &raw.up_to,
-                raw.bytes,
-                &raw.page,
-                raw.outside_range,
-                raw.malformed
-            ),
-            (
-                &wire.up_to,
-                wire.bytes,
-                &wire.page,
-                wire.outside_range,
-                wire.malformed
-            )
-        );
+        assert_eq!(raw.lines[0].line, wire.lines[0].line);
+        assert_eq!(facts(&raw), facts(&wire));
         raw
+    }
+
+    fn facts(page: &Encoded) -> impl PartialEq + std::fmt::Debug + '_ {
+        let line = &page.lines[0];
+        (
+            (&line.up_to, line.bytes, line.page_records, line.page_bytes),
+            (page.records, page.bytes, &page.first, &page.last),
+            (page.outside_range, page.malformed, &page.first_malformed),
+        )
     }
 
     fn aggregate(payloads: &[&str]) -> Vec<u8> {
@@ -358,7 +399,8 @@ mod tests {
     }
 
     fn delivered(encoded: &Encoded) -> Vec<(String, u64)> {
-        let line: serde_json::Value = serde_json::from_slice(encoded.line.bytes()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_slice(encoded.lines[0].line.bytes()).unwrap();
         line["records"]
             .as_array()
             .unwrap()
@@ -383,8 +425,8 @@ mod tests {
         let expected =
             [("7", 0), ("8", 0), ("8", 1), ("8", 2), ("9", 0)].map(|(s, n)| (s.to_owned(), n));
         assert_eq!(delivered(&encoded), expected);
-        assert_eq!(encoded.up_to, Some(esn("9", 0)));
-        assert_eq!(encoded.bytes, 13);
+        assert_eq!(encoded.lines[0].up_to, Some(esn("9", 0)));
+        assert_eq!(encoded.lines[0].bytes, 13);
     }
 
     #[test]
@@ -403,7 +445,7 @@ mod tests {
         for (checkpoint, kept) in cases {
             let encoded = encode(&page, None, SETTINGS, &checkpoint);
             assert_eq!(delivered(&encoded).len(), kept, "{checkpoint}");
-            assert_eq!(encoded.up_to.is_some(), kept > 0);
+            assert_eq!(encoded.lines[0].up_to.is_some(), kept > 0);
         }
     }
 
@@ -443,13 +485,49 @@ mod tests {
             record("9", aggregate(&["c"])),
         ];
         let encoded = encode(&page, None, nowhere, &esn("LATEST", 0));
-        assert_eq!(encoded.up_to, Some(esn("7", 0)));
-        assert_eq!(encoded.page.records, 3);
-        assert_eq!(encoded.page.first, SequenceNumber::parse("7").ok());
-        assert_eq!(encoded.page.last, SequenceNumber::parse("9").ok());
+        assert_eq!(encoded.lines[0].up_to, Some(esn("7", 0)));
+        assert_eq!(encoded.records, 3);
+        assert_eq!(encoded.first, SequenceNumber::parse("7").ok());
+        assert_eq!(encoded.last, SequenceNumber::parse("9").ok());
         let encoded = encode(&page[1..], None, nowhere, &esn("LATEST", 0));
-        assert_eq!(encoded.up_to, None);
+        assert_eq!(encoded.lines[0].up_to, None);
         let encoded = encode(&[], None, nowhere, &esn("LATEST", 0));
-        assert_eq!(encoded.page, PageFacts::default());
+        assert_eq!(
+            (encoded.records, encoded.first, encoded.last),
+            (0, None, None)
+        );
+    }
+
+    #[test]
+    fn a_page_of_more_records_than_a_line_may_hold_becomes_several() {
+        let page = [
+            record("7", b"plain".to_vec()),
+            record("8", aggregate(&["a", "b", "c"])),
+            record("9", b"plain".to_vec()),
+            record("10", b"last".to_vec()),
+            record("11", b"!".to_vec()),
+        ];
+        let checkpoint = esn("7", 0);
+        let mut encoder = PageEncoder::new(Vec::new(), SETTINGS, 2, &checkpoint);
+        for record in &page {
+            encoder.record(record.view());
+        }
+        let encoded = encoder.finish(Some(9));
+        let lines: Vec<_> = encoded
+            .lines
+            .iter()
+            .map(|line| (line.line.records(), line.page_records, line.up_to.clone()))
+            .collect();
+        let expected = [
+            (3, 2, Some(esn("8", 2))),
+            (2, 2, Some(esn("10", 0))),
+            (1, 1, Some(esn("11", 0))),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(encoded.records, 5);
+        assert_eq!(encoded.lines[1].bytes, 9);
+        for line in &encoded.lines {
+            assert!(line.line.bytes().ends_with(b"\"millisBehindLatest\":9}\n"));
+        }
     }
 }

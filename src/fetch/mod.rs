@@ -6,12 +6,17 @@
 mod budget;
 mod buffers;
 mod encode;
+mod fanout;
+mod fetcher;
 mod pace;
 mod polling;
 mod position;
+mod reader;
+mod registration;
 
 pub use budget::{Budget, Prefetch};
-pub use encode::{Batch, EncodeSettings, Encoded, PageEncoder, PageFacts};
+pub use encode::{Batch, EncodeSettings, Encoded, Line, PageEncoder};
+pub use fetcher::{FetchSettings, Fetched, Fetcher, FetcherPorts, Retrieval};
 pub use pace::PaceSettings;
-pub use polling::{FetchSettings, Fetched, Fetcher, FetcherPorts};
 pub use position::Anchor;
+pub use registration::{ConsumerChoice, Registration, RegistrationSettings};

@@ -1,8 +1,11 @@
 //! When the next GetRecords of a shard may go out. Pure: time goes in, time comes out.
 //!
 //! Rules: `retrieval.md` A.4. At the tip of the shard the configured idle time separates reads; behind
-//! it only the service's limit of 5 reads a second does. When the service throttles, reads back off
-//! with jitter, and for a while afterwards the 2 MB/s a shard gives to all its readers are respected.
+//! it only the service's limit of 5 reads a second does. Both limits, 5 reads and 2 MB a second, are
+//! shared by all who poll the shard. So when the service throttles, reads back off with jitter; then
+//! they come at half the rate as before and gain a tenth with each success, and for a minute the 2 MB/s
+//! are respected. Shards begin at random phases and keep a tenth of jitter, so that hundreds of them do
+//! not read in step.
 
 use std::time::Duration;
 
@@ -10,6 +13,8 @@ use crate::core::time::Moment;
 
 /// The service's limit: five reads a second and shard.
 const BETWEEN_READS: Duration = Duration::from_millis(200);
+/// The longest time between reads that throttling leads to: room for seven others.
+const MOST_BETWEEN_READS: Duration = Duration::from_millis(1600);
 /// First and longest pause after throttling.
 const THROTTLED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// First and longest pause after a failure of the network or the service.
@@ -60,6 +65,10 @@ pub struct Pace {
     next: Option<Moment>,
     failures: u32,
     throttled_at: Option<Moment>,
+    /// Time between reads behind the tip.
+    spacing: Duration,
+    /// A pause at the tip has been made before.
+    in_phase: bool,
 }
 
 impl Pace {
@@ -71,6 +80,8 @@ impl Pace {
             next: None,
             failures: 0,
             throttled_at: None,
+            spacing: BETWEEN_READS,
+            in_phase: false,
         }
     }
 
@@ -89,10 +100,13 @@ impl Pace {
                 full,
             } => {
                 self.failures = 0;
-                self.after_read(sent, now, bytes, (behind, full), jitter)
+                let next = self.after_read(sent, now, bytes, (behind, full), jitter);
+                self.spacing = self.spacing.mul_f64(0.9).max(BETWEEN_READS);
+                next
             }
             Outcome::Throttled => {
                 self.throttled_at = Some(now);
+                self.spacing = (self.spacing * 2).min(MOST_BETWEEN_READS);
                 now + self.back_off(THROTTLED, jitter)
             }
             Outcome::Failed => now + self.back_off(FAILED, jitter),
@@ -103,7 +117,7 @@ impl Pace {
     }
 
     fn after_read(
-        &self,
+        &mut self,
         sent: Moment,
         now: Moment,
         bytes: usize,
@@ -112,10 +126,16 @@ impl Pace {
     ) -> Moment {
         let idle_millis = i64::try_from(self.settings.idle.as_millis()).unwrap_or(i64::MAX);
         let catching_up = full || behind.is_some_and(|behind| behind > idle_millis);
-        let mut wait_until = sent + BETWEEN_READS;
+        // Not quite five a second: a reader in step with the limit would leave nothing to others.
+        let mut wait_until = sent + self.spacing.mul_f64(1.0 + 0.1 * jitter);
         if !catching_up {
-            // Hundreds of shards should not read in step (`retrieval.md` A.4): a tenth of jitter.
-            let idle = self.settings.idle.mul_f64(0.9 + 0.2 * jitter);
+            let share = if self.in_phase {
+                0.9 + 0.2 * jitter
+            } else {
+                jitter
+            };
+            self.in_phase = true;
+            let idle = self.settings.idle.mul_f64(share);
             wait_until = wait_until.max(now + idle.max(BETWEEN_READS));
         }
         if let Some(behind) = behind
@@ -174,10 +194,12 @@ mod tests {
     fn idle_at_the_tip_and_five_a_second_behind_it() {
         let mut pace = Pace::new(SETTINGS);
         pace.ended(at(0), at(20), read(10, 0), 0.5);
+        assert_eq!(pace.next_read(), Some(at(770)), "a random phase first");
+        pace.ended(at(0), at(20), read(10, 0), 0.5);
         assert_eq!(pace.next_read(), Some(at(1520)));
         pace.ended(at(0), at(20), read(10, 60_000), 0.5);
-        assert_eq!(pace.next_read(), Some(at(200)));
-        pace.ended(at(0), at(900), read(10, 60_000), 0.5);
+        assert_eq!(pace.next_read(), Some(at(210)));
+        pace.ended(at(0), at(900), read(10, 60_000), 0.0);
         assert_eq!(pace.next_read(), Some(at(200)));
         // The service does not say how far behind: as at the tip.
         pace.ended(
@@ -214,7 +236,7 @@ mod tests {
         pace.ended(at(0), at(10), read(10, 4999), 0.5);
         assert_eq!(pace.next_read(), Some(at(5010)));
         pace.ended(at(0), at(10), read(10, 5000), 0.5);
-        assert_eq!(pace.next_read(), Some(at(200)));
+        assert_eq!(pace.next_read(), Some(at(210)));
     }
 
     #[test]
@@ -228,10 +250,30 @@ mod tests {
         assert_eq!(pauses, [1000, 2000, 4000, 8000, 8000]);
         pace.ended(at(0), at(100), read(10 << 20, 60_000), 0.5);
         assert_eq!(pace.next_read(), Some(at(5000)));
-        pace.ended(at(100_000), at(100_100), read(10 << 20, 60_000), 0.5);
+        for _ in 0..30 {
+            pace.ended(at(100_000), at(100_100), read(10 << 20, 60_000), 0.0);
+        }
         assert_eq!(pace.next_read(), Some(at(100_200)));
         pace.ended(at(0), at(0), Outcome::Throttled, 0.0);
         assert_eq!(pace.next_read(), Some(at(500)));
+    }
+
+    #[test]
+    fn after_throttling_reads_leave_room_for_others_and_gain_slowly() {
+        let mut pace = Pace::new(SETTINGS);
+        for expected in [400, 800, 1600, 1600] {
+            pace.ended(at(0), at(0), Outcome::Throttled, 1.0);
+            let mut after = pace.clone();
+            after.ended(at(0), at(10), read(10, 60_000), 0.0);
+            assert_eq!(after.next_read(), Some(at(expected)));
+        }
+        let mut gaps = Vec::new();
+        for _ in 0..25 {
+            pace.ended(at(0), at(10), read(10, 60_000), 0.0);
+            gaps.push(pace.next_read().unwrap().since(at(0)).as_millis());
+        }
+        assert_eq!(gaps[..3], [1600, 1440, 1296]);
+        assert_eq!(gaps[24], 200);
     }
 
     #[test]

@@ -5,31 +5,40 @@
 //! LATEST is not moved to a newer LATEST when its iterator expires or its child fails; and a lease at
 //! AT_TIMESTAMP without a configured timestamp is an error that says so.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position, SequenceNumber};
 use crate::core::stream::IteratorStart;
+use crate::core::time::Moment;
 
 /// How far before the moment of a first read at LATEST a later read starts, milliseconds: clocks of
 /// hosts and service differ. Records that arrived in that time may come although they lie before the
 /// start; none after it is missed.
 const SLACK_MILLIS: i64 = 2_000;
 
-/// Where "LATEST" was when a shard was first read there, remembered for as long as the lease is held.
+/// What is remembered of reading a shard for as long as the lease is held, from one child to the next:
+/// where "LATEST" was when the shard was first read there, and when it was last subscribed to.
 /// It is never written into the lease before a real checkpoint (compatibility with Java).
 #[derive(Debug, Clone, Default)]
-pub struct Anchor(Arc<Mutex<Option<IteratorStart>>>);
+pub struct Anchor(Arc<Mutex<Remembered>>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    latest: Option<IteratorStart>,
+    subscribed: Option<Moment>,
+}
 
 impl Anchor {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self) -> Option<IteratorStart> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.remembered().latest.clone()
     }
 
     fn set(&self, start: IteratorStart) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+        self.remembered().latest = Some(start);
     }
 }
 
@@ -47,7 +56,7 @@ pub struct ReadPosition {
     start: Position,
     initial: InitialPosition,
     anchor: Anchor,
-    /// The last record that this fetcher itself has read.
+    /// The last record that this fetcher itself has read, or the continuation after it.
     last_read: Option<SequenceNumber>,
 }
 
@@ -88,7 +97,55 @@ impl ReadPosition {
         }
     }
 
-    /// Records a page that was read; `served_at` is the wall clock at that time, milliseconds.
+    /// When the shard was last subscribed to by this process.
+    #[must_use]
+    pub fn last_subscribed(&self) -> Option<Moment> {
+        self.anchor.remembered().subscribed
+    }
+
+    /// Records that a subscription was made.
+    pub fn subscribed(&mut self, now: Moment) {
+        self.anchor.remembered().subscribed = Some(now);
+    }
+
+    /// Records that an iterator or a subscription from [`Self::iterator_start`] was given out;
+    /// `asked_at` is the service's wall clock when it was asked for, milliseconds. Until something is
+    /// read, "LATEST" is then.
+    pub fn opened(&mut self, asked_at: i64) {
+        if self.start == Position::Latest && self.last_read.is_none() && self.anchor.get().is_none()
+        {
+            self.anchor
+                .set(IteratorStart::AtTimestamp(asked_at - SLACK_MILLIS));
+        }
+    }
+
+    /// Records an event of a subscription: its first record, and the number behind which to go on.
+    pub fn received(
+        &mut self,
+        first: Option<&SequenceNumber>,
+        continuation: Option<&SequenceNumber>,
+    ) {
+        if let Some(continuation) = continuation {
+            self.last_read = Some(continuation.clone());
+        }
+        if self.start != Position::Latest {
+            return;
+        }
+        if let None | Some(IteratorStart::AtTimestamp(_)) = self.anchor.get() {
+            match (first, continuation) {
+                (Some(first), _) => self
+                    .anchor
+                    .set(IteratorStart::AtSequenceNumber(first.clone())),
+                (None, Some(continuation)) => self
+                    .anchor
+                    .set(IteratorStart::AfterSequenceNumber(continuation.clone())),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Records a page that was read; `served_at` is the service's wall clock at that
+    /// time, milliseconds.
     pub fn read(
         &mut self,
         first: Option<&SequenceNumber>,
@@ -199,6 +256,64 @@ mod tests {
         assert_eq!(
             new().iterator_start(),
             Ok(IteratorStart::AtSequenceNumber(number("40")))
+        );
+    }
+
+    #[test]
+    fn latest_is_remembered_from_the_moment_it_was_asked_for() {
+        let anchor = Anchor::default();
+        let new = || ReadPosition::new(&esn("LATEST", 0), InitialPosition::Latest, anchor.clone());
+        let mut first = new();
+        first.opened(100_000);
+        assert_eq!(
+            first.iterator_start(),
+            Ok(IteratorStart::AtTimestamp(98_000))
+        );
+        // Asked again after the iterator expired unread: the first time counts.
+        first.opened(500_000);
+        assert_eq!(
+            new().iterator_start(),
+            Ok(IteratorStart::AtTimestamp(98_000))
+        );
+        let mut elsewhere = position("TRIM_HORIZON", InitialPosition::Latest);
+        elsewhere.opened(1);
+        assert_eq!(elsewhere.iterator_start(), Ok(IteratorStart::TrimHorizon));
+    }
+
+    #[test]
+    fn a_subscription_goes_on_behind_its_continuation() {
+        let mut position =
+            ReadPosition::new(&esn("5", 2), InitialPosition::Latest, Anchor::default());
+        // Opened, and broken before the first event: the half-done aggregate comes again.
+        position.opened(1);
+        assert_eq!(
+            position.iterator_start(),
+            Ok(IteratorStart::AtSequenceNumber(number("5")))
+        );
+        position.received(Some(&number("5")), Some(&number("9")));
+        assert_eq!(
+            position.iterator_start(),
+            Ok(IteratorStart::AfterSequenceNumber(number("9")))
+        );
+        position.received(None, Some(&number("30")));
+        assert_eq!(
+            position.iterator_start(),
+            Ok(IteratorStart::AfterSequenceNumber(number("30")))
+        );
+    }
+
+    #[test]
+    fn an_empty_event_at_latest_fixes_the_place_exactly() {
+        let anchor = Anchor::default();
+        let new = || ReadPosition::new(&esn("LATEST", 0), InitialPosition::Latest, anchor.clone());
+        let mut first = new();
+        first.opened(100_000);
+        first.received(None, Some(&number("40")));
+        first.received(Some(&number("50")), Some(&number("55")));
+        // The next child, before any checkpoint.
+        assert_eq!(
+            new().iterator_start(),
+            Ok(IteratorStart::AfterSequenceNumber(number("40")))
         );
     }
 }

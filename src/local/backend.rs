@@ -1,9 +1,10 @@
 //! Both services behind one door: a target and a body in, a status and a body out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::local::dynamodb::{self, DynamoDb, OpenError};
-use crate::local::kinesis::{self, Kinesis, Options};
+use crate::local::kinesis::{self, Kinesis, Options, Response};
+use crate::local::shared::{SharedKinesis, SharedSubscription};
 use crate::ports::Clock;
 
 /// The answer to one request.
@@ -28,6 +29,14 @@ impl Answer {
         }
     }
 
+    fn of_kinesis(response: Response) -> Self {
+        Self {
+            status: response.status,
+            content_type: "application/x-amz-json-1.1",
+            body: response.body,
+        }
+    }
+
     /// An error in the shape of AWS JSON.
     #[must_use]
     pub fn error(status: u16, kind: &str, message: &str) -> Self {
@@ -38,9 +47,8 @@ impl Answer {
 
 /// An embedded Kinesis and DynamoDB.
 pub struct LocalAws {
-    kinesis: Mutex<Kinesis>,
+    kinesis: Arc<SharedKinesis>,
     dynamodb: DynamoDb,
-    clock: Arc<dyn Clock>,
 }
 
 impl LocalAws {
@@ -50,35 +58,52 @@ impl LocalAws {
     /// [`OpenError`].
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         Ok(Self {
-            kinesis: Mutex::new(Kinesis::new(options)),
+            kinesis: Arc::new(SharedKinesis::new(Kinesis::new(options), clock)),
             dynamodb: DynamoDb::open()?,
-            clock,
         })
+    }
+
+    /// The Kinesis.
+    #[must_use]
+    pub fn kinesis(&self) -> &Arc<SharedKinesis> {
+        &self.kinesis
     }
 
     /// Does something with the Kinesis, at this moment (milliseconds since the epoch).
     pub fn with_kinesis<T>(&self, act: impl FnOnce(&mut Kinesis, i64) -> T) -> T {
-        let now = self.clock.wall_millis();
-        act(
-            &mut self.kinesis.lock().unwrap_or_else(PoisonError::into_inner),
-            now,
-        )
+        self.kinesis.change(act)
     }
 
-    /// Carries out one call; `target` is the header `X-Amz-Target`.
+    /// Whether this is the call that is answered by events: [`Self::subscribe`].
+    #[must_use]
+    pub fn is_subscription(target: &str) -> bool {
+        target.strip_prefix(kinesis::TARGET_PREFIX) == Some("SubscribeToShard")
+    }
+
+    /// Carries out SubscribeToShard.
+    ///
+    /// # Errors
+    /// The answer that refuses it.
+    pub fn subscribe(&self, body: &[u8]) -> Result<SharedSubscription, Answer> {
+        self.kinesis
+            .change(|kinesis, now| kinesis::subscribe(kinesis, body, now))
+            .map(|id| self.kinesis.subscription(id))
+            .map_err(Answer::of_kinesis)
+    }
+
+    /// Carries out one call but SubscribeToShard; `target` is the header `X-Amz-Target`.
     #[must_use]
     pub fn handle(&self, target: &str, body: &[u8]) -> Answer {
         if let Some(operation) = target.strip_prefix(dynamodb::TARGET_PREFIX) {
             return self.dynamodb.handle(operation, body);
         }
         if target.starts_with(kinesis::TARGET_PREFIX) {
-            let response =
-                self.with_kinesis(|kinesis, now| kinesis::handle(kinesis, target, body, now));
-            return Answer {
-                status: response.status,
-                content_type: "application/x-amz-json-1.1",
-                body: response.body,
-            };
+            let call = |kinesis: &mut Kinesis, now| kinesis::handle(kinesis, target, body, now);
+            return Answer::of_kinesis(if only_reads(target) {
+                self.kinesis.look(call)
+            } else {
+                self.kinesis.change(call)
+            });
         }
         Answer::error(
             400,
@@ -86,4 +111,14 @@ impl LocalAws {
             &format!("only Kinesis and DynamoDB are embedded, not '{target}'"),
         )
     }
+}
+
+/// Calls after which no subscription has anything new to say.
+fn only_reads(target: &str) -> bool {
+    let operation = target
+        .strip_prefix(kinesis::TARGET_PREFIX)
+        .unwrap_or_default();
+    ["Get", "List", "Describe"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }

@@ -11,6 +11,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 
 use crate::local::backend::LocalAws;
+use crate::local::event_stream::{self, EventStreamBody};
 
 #[derive(Clone)]
 struct InProcess(Arc<LocalAws>);
@@ -40,15 +41,34 @@ impl HttpConnector for InProcess {
                     .to_bytes()
                     .to_vec(),
             };
-            let answer = local.handle(&target, &body);
+            let (status, content_type, body) = answer(&local, &target, &body);
             let response = http::Response::builder()
-                .status(answer.status)
-                .header("content-type", answer.content_type)
-                .body(SdkBody::from(answer.body))
+                .status(status)
+                .header("content-type", content_type)
+                .body(body)
                 .map_err(|error| ConnectorError::user(error.into()))?;
             HttpResponse::try_from(response).map_err(|error| ConnectorError::user(error.into()))
         })
     }
+}
+
+fn answer(local: &LocalAws, target: &str, body: &[u8]) -> (u16, &'static str, SdkBody) {
+    let answer = if LocalAws::is_subscription(target) {
+        match local.subscribe(body) {
+            Ok(subscription) => {
+                let events = SdkBody::from_body_1_x(EventStreamBody::new(subscription));
+                return (200, event_stream::CONTENT_TYPE, events);
+            }
+            Err(refusal) => refusal,
+        }
+    } else {
+        local.handle(target, body)
+    };
+    (
+        answer.status,
+        answer.content_type,
+        SdkBody::from(answer.body),
+    )
 }
 
 /// A client for the SDK that reaches `local` without any socket.

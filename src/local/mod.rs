@@ -7,13 +7,18 @@
 
 mod backend;
 mod dynamodb;
+mod event_stream;
 mod feed;
 mod http_client;
 pub mod kinesis;
 mod server;
+mod shared;
+mod stream;
 
 pub use backend::{Answer, LocalAws};
 pub use dynamodb::OpenError;
 pub use feed::{Feed, FeedError, create_stream, feed};
 pub use http_client::http_client;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, Server, serve};
+pub use shared::{SharedKinesis, SharedSubscription};
+pub use stream::LocalStream;

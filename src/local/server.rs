@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tracing::debug;
 
 use crate::local::backend::{Answer, LocalAws};
+use crate::local::event_stream::{self, EventStreamBody};
 use crate::os::tasks::TaskGroup;
 
 /// The largest request that is read; AWS allows 10 MiB of records in one PutRecords.
@@ -76,29 +77,54 @@ impl Server {
     }
 }
 
+type Outgoing = Either<Full<Bytes>, EventStreamBody>;
+
 async fn answer(
     local: Arc<LocalAws>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Outgoing>, Infallible> {
     let target = request
         .headers()
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
         .to_owned();
-    let answer = match Limited::new(request.into_body(), LARGEST_REQUEST)
+    let body = Limited::new(request.into_body(), LARGEST_REQUEST)
         .collect()
         .await
-    {
-        Ok(body) => local.handle(&target, &body.to_bytes()),
-        Err(error) => Answer::error(400, "SerializationException", &error.to_string()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+        .map(|body| body.to_bytes());
+    Ok(match body {
+        Err(error) => whole(Answer::error(
+            400,
+            "SerializationException",
+            &error.to_string(),
+        )),
+        Ok(body) if LocalAws::is_subscription(&target) => match local.subscribe(&body) {
+            Ok(subscription) => with_type(
+                Either::Right(EventStreamBody::new(subscription)),
+                event_stream::CONTENT_TYPE,
+            ),
+            Err(refusal) => whole(refusal),
+        },
+        Ok(body) => whole(local.handle(&target, &body)),
+    })
+}
+
+fn whole(answer: Answer) -> Response<Outgoing> {
+    let mut response = with_type(
+        Either::Left(Full::new(Bytes::from(answer.body))),
+        answer.content_type,
+    );
     *response.status_mut() = http::StatusCode::from_u16(answer.status)
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn with_type(body: Outgoing, content_type: &'static str) -> Response<Outgoing> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static(answer.content_type),
+        http::HeaderValue::from_static(content_type),
     );
-    Ok(response)
+    response
 }

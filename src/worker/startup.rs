@@ -12,6 +12,7 @@ use crate::core::lease::Lease;
 use crate::core::sequence::InitialPosition;
 use crate::core::shard_sync::{Inconsistent, initial_filter, initial_leases, missing_leases};
 use crate::core::stream::ShardFilter;
+use crate::fetch::Retrieval;
 use crate::ports::{
     Clock, Created, Entropy, ForeignItem, LeaseStore, StoreError, Stream, StreamError,
     StreamErrorKind, TableScan,
@@ -23,6 +24,9 @@ pub enum StartError {
     /// The stream does not exist.
     #[error("{0}")]
     Stream(String),
+    /// The consumer of enhanced fan-out cannot be had.
+    #[error("{0}")]
+    Consumer(String),
     /// The lease table cannot be used.
     #[error("{0}")]
     Table(String),
@@ -106,6 +110,39 @@ pub async fn check_stream(
             Err(error) => {
                 patience
                     .wait("cannot describe the stream", error.message)
+                    .await;
+            }
+        }
+    }
+}
+
+/// With enhanced fan-out: sees that the consumer is registered, so that a missing permission is told
+/// before the first lease is taken. Throttling and limits are waited out, as people can raise them.
+///
+/// # Errors
+/// A consumer that may not be described or registered.
+pub async fn check_consumer(
+    retrieval: &Retrieval,
+    mut patience: Patience<'_>,
+) -> Result<(), StartError> {
+    let Retrieval::FanOut(registration) = retrieval else {
+        return Ok(());
+    };
+    loop {
+        match registration.arn().await {
+            Ok(_) => return Ok(()),
+            Err(error) if is_final(&error) || error.kind == StreamErrorKind::Denied => {
+                return Err(StartError::Consumer(format!(
+                    "{}; write retrievalMode = POLLING to read without a registered consumer",
+                    error.message
+                )));
+            }
+            Err(error) => {
+                patience
+                    .wait(
+                        "cannot register the consumer for enhanced fan-out",
+                        error.message,
+                    )
                     .await;
             }
         }

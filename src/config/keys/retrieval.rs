@@ -5,8 +5,6 @@ use AliasKind::{FromV1, JavaIgnores};
 use Group::{Fanout, Retrieval};
 use Holding::{Object, Ours, Primitive, Wrapper};
 
-const NO_FANOUT: &str = "enhanced fan-out is not built yet, polling stands in";
-
 const POLLING: &str = "pollingConfig";
 
 pub(super) const KEYS: &[KeySpec] = &[
@@ -31,7 +29,8 @@ pub(super) const KEYS: &[KeySpec] = &[
         .at_least(1)
         .default("10000")
         .unit("records")
-        .effect("Most records of one GetRecords; at most 10000. Setting it selects polling."),
+        .effect("Most records of one GetRecords, and of the stream in one batch; at most 10000. Setting it selects polling.")
+        .java("Without effect in fan-out."),
     KeySpec::millis("idleTimeBetweenReadsInMillis", Retrieval, Primitive)
         .bean(POLLING)
         .clamped(200, i64::MAX)
@@ -42,7 +41,6 @@ pub(super) const KEYS: &[KeySpec] = &[
         .bean(POLLING)
         .default("0")
         .since("3.1.1")
-        .not_yet("reads are not slowed down near the tip of the stream")
         .effect("Read less often while a shard is no more than this behind; 0 is off. Setting it selects polling."),
     KeySpec::int("retryGetRecordsInSeconds", Retrieval, Wrapper)
         .bean(POLLING)
@@ -95,32 +93,26 @@ pub(super) const KEYS: &[KeySpec] = &[
         .java("Drops the whole aggregate, silently."),
     KeySpec::text("fanoutConfig.consumerArn", Fanout)
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Use this registered consumer; nothing is registered or described."),
     KeySpec::text("fanoutConfig.consumerName", Fanout)
         .absent("`applicationName`")
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Name of the consumer to describe or register.")
         .java("An empty value is passed on, and the registration fails."),
     KeySpec::int("fanoutConfig.maxDescribeStreamSummaryRetries", Fanout, Primitive)
         .default("10")
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Tries of DescribeStreamSummary when throttled."),
     KeySpec::int("fanoutConfig.maxDescribeStreamConsumerRetries", Fanout, Primitive)
         .default("10")
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Tries of DescribeStreamConsumer when throttled."),
     KeySpec::int("fanoutConfig.registerStreamConsumerRetries", Fanout, Primitive)
         .default("10")
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Tries of RegisterStreamConsumer when throttled."),
     KeySpec::millis("fanoutConfig.retryBackoffMillis", Fanout, Primitive)
         .default("1000")
         .since("2.1")
-        .not_yet(NO_FANOUT)
         .effect("Pause between those tries."),
 ];

@@ -45,7 +45,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use api::{Response, TARGET_PREFIX, handle};
+pub use api::{Response, TARGET_PREFIX, error_body, event_body, handle, subscribe};
 pub use consumers::{ConsumerDescription, ConsumerPage, ConsumerStatus};
 pub use describe::{Limits, StreamDescription, StreamPage, TagPage};
 pub use engine::Kinesis;

@@ -4,8 +4,8 @@
 pub(super) const HOUR_MS: i64 = 3_600_000;
 /// A shard iterator or page token is good for this long.
 pub(super) const TOKEN_LIFE_MS: i64 = 300_000;
-/// A subscription of enhanced fan-out ends after this long.
-pub(super) const SUBSCRIPTION_LIFE_MS: i64 = 300_000;
+/// A subscription of enhanced fan-out ends after this long at AWS.
+const SUBSCRIPTION_LIFE_MS: i64 = 300_000;
 /// A second subscription of the same consumer to the same shard is refused for this long after a successful one.
 pub(super) const RESUBSCRIBE_MS: i64 = 5_000;
 /// An idle subscription still gets an (empty) event this often.
@@ -49,6 +49,10 @@ pub struct Options {
     /// Whether the answer with the last records of a closed shard is also the one that ends it. AWS documents neither
     /// way, so a reader must bear both; off, one empty answer follows the last records.
     pub last_records_with_end: bool,
+    /// Most bytes of data and partition key of one record (AWS: 1 MiB, up to 10 MiB by UpdateMaxRecordSize).
+    pub max_record_bytes: usize,
+    /// How long a subscription of enhanced fan-out lives, in milliseconds (AWS: five minutes).
+    pub subscription_life_ms: i64,
 }
 
 impl Default for Options {
@@ -61,6 +65,8 @@ impl Default for Options {
             transition_ms: 0,
             shard_limit: 500,
             last_records_with_end: false,
+            max_record_bytes: 1 << 20,
+            subscription_life_ms: SUBSCRIPTION_LIFE_MS,
         }
     }
 }

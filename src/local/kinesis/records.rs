@@ -13,8 +13,6 @@ use super::{
     token::{self, IteratorToken},
 };
 
-/// Most bytes of data and partition key of one record.
-const MAX_RECORD_BYTES: usize = 1 << 20;
 /// Most bytes of data and partition keys of one `PutRecords`.
 const MAX_REQUEST_BYTES: usize = 5 << 20;
 
@@ -85,8 +83,8 @@ impl Kinesis {
     ) -> Result<PutReceipt, KinesisError> {
         let now_ms = self.enter(Operation::PutRecord, now_ms)?;
         let enforce_limits = self.options.enforce_limits;
+        check_entry(&entry, self.options.max_record_bytes)?;
         let stream = self.usable_stream(stream)?;
-        check_entry(&entry)?;
         put(stream, &entry, enforce_limits, now_ms)
     }
 
@@ -109,11 +107,15 @@ impl Kinesis {
                 entries.len()
             )));
         }
-        entries.iter().try_for_each(check_entry)?;
+        let largest = self.options.max_record_bytes;
+        entries
+            .iter()
+            .try_for_each(|entry| check_entry(entry, largest))?;
         let bytes: usize = entries.iter().map(size).sum();
-        if bytes > MAX_REQUEST_BYTES {
+        let most = MAX_REQUEST_BYTES.max(largest);
+        if bytes > most {
             return Err(KinesisError::invalid(format!(
-                "PutRecords takes at most 5 MiB with partition keys, not {bytes} bytes."
+                "PutRecords takes at most {most} bytes with partition keys, not {bytes}."
             )));
         }
         let mut throttled = self.faults.throttle_entries;
@@ -300,7 +302,7 @@ fn size(entry: &PutEntry<'_>) -> usize {
     entry.data.len() + entry.partition_key.len()
 }
 
-fn check_entry(entry: &PutEntry<'_>) -> Result<(), KinesisError> {
+fn check_entry(entry: &PutEntry<'_>, largest: usize) -> Result<(), KinesisError> {
     // Only a long key needs its characters counted.
     let key = entry.partition_key;
     if key.is_empty() || (key.len() > MAX_PARTITION_KEY && key.chars().count() > MAX_PARTITION_KEY)
@@ -309,12 +311,13 @@ fn check_entry(entry: &PutEntry<'_>) -> Result<(), KinesisError> {
             "A PartitionKey must have 1 to 256 characters.",
         ));
     }
-    match size(entry) {
-        ..=MAX_RECORD_BYTES => Ok(()),
-        bytes => Err(KinesisError::invalid(format!(
-            "A record may have 1 MiB of data and partition key, not {bytes} bytes."
-        ))),
+    let bytes = size(entry);
+    if bytes > largest {
+        return Err(KinesisError::invalid(format!(
+            "A record may have {largest} bytes of data and partition key, not {bytes}."
+        )));
     }
+    Ok(())
 }
 
 /// Writes a checked entry.

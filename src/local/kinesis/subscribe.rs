@@ -7,7 +7,7 @@ use super::{
     error::{ErrorKind, KinesisError},
     faults::Operation,
     ids::{SequenceNumber, ShardId},
-    options::{HEARTBEAT_MS, MAX_EVENT_BYTES, MAX_RECORDS, RESUBSCRIBE_MS, SUBSCRIPTION_LIFE_MS},
+    options::{HEARTBEAT_MS, MAX_EVENT_BYTES, MAX_RECORDS, RESUBSCRIBE_MS},
     records::{Position, read, serial_at},
     shard::{ChildShard, Record},
 };
@@ -172,7 +172,9 @@ impl Kinesis {
         subscription: &mut Subscription,
         now_ms: i64,
     ) -> Result<SubscriptionPoll, KinesisError> {
-        let end_ms = subscription.started_ms.saturating_add(SUBSCRIPTION_LIFE_MS);
+        let end_ms = subscription
+            .started_ms
+            .saturating_add(self.options.subscription_life_ms.max(1));
         if now_ms >= end_ms {
             return Ok(SubscriptionPoll::Ended);
         }

@@ -11,6 +11,7 @@ use super::super::{
     error::KinesisError,
     records::{PutReceipt, RecordPage},
     shard::{ChildShard, Record, ShardDescription},
+    subscribe::SubscriptionEvent,
 };
 
 /// Bytes of a record in JSON beside data and partition key.
@@ -30,26 +31,54 @@ pub(super) fn seconds(millis: i64) -> Value {
 }
 
 pub(super) fn records(page: &RecordPage) -> Vec<u8> {
+    let next = page.next_iterator.as_deref();
+    records_and_next(
+        &page.records,
+        page.millis_behind_latest,
+        next.map(|iterator| ("NextShardIterator", iterator)),
+        &page.child_shards,
+    )
+}
+
+pub(super) fn event(event: &SubscriptionEvent) -> Vec<u8> {
+    let continuation = event.continuation.map(|number| number.to_string());
+    let next = continuation.as_deref();
+    records_and_next(
+        &event.records,
+        event.millis_behind_latest,
+        next.map(|number| ("ContinuationSequenceNumber", number)),
+        &event.child_shards,
+    )
+}
+
+fn records_and_next(
+    records: &[Record],
+    millis_behind_latest: i64,
+    next: Option<(&str, &str)>,
+    children: &[ChildShard],
+) -> Vec<u8> {
     let size = |record: &Record| {
         record.data.len() / 3 * 4 + 4 + record.partition_key.len() + RECORD_OVERHEAD
     };
-    let mut out = Vec::with_capacity(512 + page.records.iter().map(size).sum::<usize>());
+    let mut out = Vec::with_capacity(512 + records.iter().map(size).sum::<usize>());
     out.extend_from_slice(b"{\"Records\":[");
-    for (i, record) in page.records.iter().enumerate() {
+    for (i, record) in records.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
         write_record(&mut out, record);
     }
     out.extend_from_slice(b"],\"MillisBehindLatest\":");
-    write_number(&mut out, page.millis_behind_latest);
-    if let Some(iterator) = &page.next_iterator {
-        out.extend_from_slice(b",\"NextShardIterator\":");
-        write_text(&mut out, iterator);
+    write_number(&mut out, millis_behind_latest);
+    if let Some((name, value)) = next {
+        out.push(b',');
+        write_text(&mut out, name);
+        out.push(b':');
+        write_text(&mut out, value);
     }
-    if !page.child_shards.is_empty() {
+    if !children.is_empty() {
         out.extend_from_slice(b",\"ChildShards\":");
-        out.extend_from_slice(child_shards(&page.child_shards).to_string().as_bytes());
+        out.extend_from_slice(child_shards(children).to_string().as_bytes());
     }
     out.push(b'}');
     out

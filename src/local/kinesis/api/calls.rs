@@ -13,6 +13,7 @@ use super::{
         records::PutEntry,
         shards::ShardQuery,
         stream::StreamMode,
+        subscribe::SubscriptionId,
     },
     answers,
     requests::{self, count, optional_shard, parse, required, shard, text},
@@ -46,7 +47,7 @@ pub(super) fn call(
         }
         Operation::SubscribeToShard => Err(KinesisError::new(
             ErrorKind::UnknownOperation,
-            "SubscribeToShard answers with a stream of events, which this plain JSON door of the local Kinesis cannot carry.",
+            "SubscribeToShard answers with a stream of events, which a plain answer cannot carry.",
         )),
         _ => on_stream(kinesis, operation, parse(body)?, now_ms),
     }
@@ -279,6 +280,17 @@ fn get_shard_iterator(
     let id = shard("ShardId", &request.shard_id)?;
     let iterator = kinesis.get_shard_iterator(stream, id, &request.position()?, now_ms)?;
     Ok(answers::to_body(&json!({ "ShardIterator": iterator })))
+}
+
+pub(super) fn subscribe(
+    kinesis: &mut Kinesis,
+    body: &[u8],
+    now_ms: i64,
+) -> Result<SubscriptionId, KinesisError> {
+    let request: requests::SubscribeToShard<'_> = parse(body)?;
+    let consumer = required("ConsumerARN", text(&request.consumer_arn))?;
+    let id = shard("ShardId", &request.shard_id)?;
+    kinesis.subscribe(consumer, id, &request.position()?, now_ms)
 }
 
 fn get_records(kinesis: &mut Kinesis, request: &requests::GetRecords<'_>, now_ms: i64) -> Answer {

@@ -10,6 +10,7 @@ use super::{
     engine::Kinesis,
     error::{ErrorKind, KinesisError},
     faults::Operation,
+    subscribe::{SubscriptionEvent, SubscriptionId},
 };
 
 /// What comes before the operation's name in the `X-Amz-Target` header.
@@ -28,7 +29,7 @@ pub struct Response {
 
 /// Performs the operation that the `X-Amz-Target` header names. Never panics, whatever target and body are.
 ///
-/// `SubscribeToShard` is refused: its answer is a stream of events, see [`Kinesis::subscribe`].
+/// `SubscribeToShard` is refused: its answer is a stream of events, see [`subscribe`].
 pub fn handle(kinesis: &mut Kinesis, target: &str, body: &[u8], now_ms: i64) -> Response {
     let answer = match target
         .strip_prefix(TARGET_PREFIX)
@@ -46,10 +47,38 @@ pub fn handle(kinesis: &mut Kinesis, target: &str, body: &[u8], now_ms: i64) -> 
             body,
             error_type: None,
         },
-        Err(error) => Response {
-            status: error.kind.status(),
-            body: answers::error(&error),
-            error_type: Some(error.kind.name()),
-        },
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Performs `SubscribeToShard`; what the subscription has to say is asked of the engine.
+///
+/// # Errors
+/// The answer that refuses it.
+pub fn subscribe(
+    kinesis: &mut Kinesis,
+    body: &[u8],
+    now_ms: i64,
+) -> Result<SubscriptionId, Response> {
+    calls::subscribe(kinesis, body, now_ms).map_err(|error| refusal(&error))
+}
+
+/// An event as JSON, the payload of its frame.
+#[must_use]
+pub fn event_body(event: &SubscriptionEvent) -> Vec<u8> {
+    answers::event(event)
+}
+
+/// An error as JSON, the payload of an exception's frame.
+#[must_use]
+pub fn error_body(error: &KinesisError) -> Vec<u8> {
+    answers::error(error)
+}
+
+fn refusal(error: &KinesisError) -> Response {
+    Response {
+        status: error.kind.status(),
+        body: answers::error(error),
+        error_type: Some(error.kind.name()),
     }
 }

@@ -209,28 +209,78 @@ pub(super) struct GetShardIterator<'a> {
 
 impl GetShardIterator<'_> {
     pub(super) fn position(&self) -> Result<Position, KinesisError> {
-        let kind = required("ShardIteratorType", text(&self.shard_iterator_type))?;
-        let missing =
-            |what| KinesisError::invalid(format!("The ShardIteratorType {kind} needs a {what}."));
-        let number = || text(&self.starting_sequence_number).map(str::to_owned);
-        match kind {
-            "TRIM_HORIZON" => Ok(Position::TrimHorizon),
-            "LATEST" => Ok(Position::Latest),
-            "AT_SEQUENCE_NUMBER" => number()
-                .map(Position::AtSequenceNumber)
-                .ok_or_else(|| missing("StartingSequenceNumber")),
-            "AFTER_SEQUENCE_NUMBER" => number()
-                .map(Position::AfterSequenceNumber)
-                .ok_or_else(|| missing("StartingSequenceNumber")),
-            "AT_TIMESTAMP" => self
-                .timestamp
-                .map(millis)
-                .map(Position::AtTimestamp)
-                .ok_or_else(|| missing("Timestamp")),
-            other => Err(KinesisError::validation(format!(
-                "There is no ShardIteratorType {other}."
-            ))),
-        }
+        position(
+            "ShardIteratorType",
+            text(&self.shard_iterator_type),
+            "StartingSequenceNumber",
+            text(&self.starting_sequence_number),
+            self.timestamp,
+        )
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SubscribeToShard<'a> {
+    #[serde(borrow, rename = "ConsumerARN")]
+    pub(super) consumer_arn: Text<'a>,
+    #[serde(borrow)]
+    pub(super) shard_id: Text<'a>,
+    #[serde(borrow)]
+    starting_position: Option<StartingPosition<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StartingPosition<'a> {
+    #[serde(borrow)]
+    r#type: Text<'a>,
+    #[serde(borrow)]
+    sequence_number: Text<'a>,
+    timestamp: Option<f64>,
+}
+
+impl SubscribeToShard<'_> {
+    pub(super) fn position(&self) -> Result<Position, KinesisError> {
+        let start = required("StartingPosition", self.starting_position.as_ref())?;
+        position(
+            "StartingPosition.Type",
+            text(&start.r#type),
+            "SequenceNumber",
+            text(&start.sequence_number),
+            start.timestamp,
+        )
+    }
+}
+
+/// The two operations that begin to read name the same positions by different members.
+fn position(
+    kind_member: &str,
+    kind: Option<&str>,
+    number_member: &str,
+    number: Option<&str>,
+    timestamp: Option<f64>,
+) -> Result<Position, KinesisError> {
+    let kind = required(kind_member, kind)?;
+    let missing =
+        |what: &str| KinesisError::invalid(format!("The {kind_member} {kind} needs a {what}."));
+    let number = || number.map(str::to_owned);
+    match kind {
+        "TRIM_HORIZON" => Ok(Position::TrimHorizon),
+        "LATEST" => Ok(Position::Latest),
+        "AT_SEQUENCE_NUMBER" => number()
+            .map(Position::AtSequenceNumber)
+            .ok_or_else(|| missing(number_member)),
+        "AFTER_SEQUENCE_NUMBER" => number()
+            .map(Position::AfterSequenceNumber)
+            .ok_or_else(|| missing(number_member)),
+        "AT_TIMESTAMP" => timestamp
+            .map(millis)
+            .map(Position::AtTimestamp)
+            .ok_or_else(|| missing("Timestamp")),
+        other => Err(KinesisError::validation(format!(
+            "There is no {kind_member} {other}."
+        ))),
     }
 }
 

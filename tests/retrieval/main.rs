@@ -1,0 +1,23 @@
+//! Reading shards through the real SDK from the embedded Kinesis, in this process and on virtual time:
+//! errors of every kind at every call, subscriptions, pace and memory.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `errors.rs` | the table of `tests/cases/retrieval/errors.json`: no error loses or repeats a record |
+//! | `fanout.rs` | the life of subscriptions: renewal, expiry, slow children, registration, take-over |
+//! | `polling.rs` | limits of reading: hundreds of shards, the pace, large records in bounded memory |
+//! | `aggregates.rs` | aggregates as the published aggregation modules make and read them |
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start processes and read the environment"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod aggregates;
+mod errors;
+mod fanout;
+mod faults;
+mod polling;
+mod world;
