@@ -262,6 +262,16 @@ pub trait RecordSink: Send {
     fn record(&mut self, record: RecordView<'_>);
 }
 
+impl RecordSink for Vec<Record> {
+    fn restart(&mut self) {
+        self.clear();
+    }
+
+    fn record(&mut self, record: RecordView<'_>) {
+        self.push(record.to_record());
+    }
+}
+
 /// The stream.
 #[async_trait]
 pub trait Stream: Send + Sync {

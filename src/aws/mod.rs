@@ -11,7 +11,7 @@
 //! | [`table`] | whether the lease table exists, making it, waiting for it |
 //! | [`dynamodb`] | reading and writing leases: [`crate::ports::LeaseStore`] |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
-//! | `records`, `handover`, `page_scan`, `cursor` | the hot path: GetRecords' answer read while it comes in |
+//! | `records`, `handover`, `event_tap`, `page_scan`, `cursor` | the hot path: answers and events read while they come in |
 //! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
 //! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
@@ -23,6 +23,7 @@ pub mod credentials;
 mod cursor;
 pub mod dynamodb;
 pub mod errors;
+mod event_tap;
 pub mod expression;
 pub mod fanout;
 mod handover;
@@ -36,3 +37,5 @@ pub mod table;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod wire_samples;

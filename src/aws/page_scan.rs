@@ -1,4 +1,5 @@
-//! The answer to GetRecords, read while it comes in (`retrieval.md` G).
+//! The answer to GetRecords, or an event of SubscribeToShard, read while it comes in
+//! (`retrieval.md` G).
 //!
 //! One forward scan over each piece of the body as the connection gave it: payloads stay base64,
 //! nothing is built per record, and only a record that lies across two pieces is copied together. What
@@ -25,6 +26,7 @@ mod member {
     pub const NEXT: u8 = 2;
     pub const BEHIND: u8 = 4;
     pub const CHILDREN: u8 = 8;
+    pub const CONTINUATION: u8 = 16;
 }
 
 /// The answer is not of the plain kind that is read here; why.
@@ -46,7 +48,41 @@ pub(super) struct PageScanner {
     carry: Vec<u8>,
     /// How far its last string has been looked through.
     resume: Resume,
-    end: PageEnd,
+    rest: Rest,
+}
+
+/// All but the records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Of GetRecords. An event has no iterator.
+    pub(super) end: PageEnd,
+    /// `ContinuationSequenceNumber` of an event, as it stands there.
+    pub(super) continuation: Option<String>,
+}
+
+/// Whether this is an event that a scanner reads to its end.
+pub(super) fn is_plain(json: &[u8]) -> bool {
+    scan(json, &mut Nobody).is_ok()
+}
+
+/// Reads an event, or an answer that is here as a whole.
+///
+/// # Errors
+/// [`Strange`]; what the sink has got does not count then.
+pub(super) fn scan(json: &[u8], sink: &mut dyn RecordSink) -> Result<Rest, Strange> {
+    let mut scanner = PageScanner::default();
+    sink.restart();
+    scanner.feed(json, sink)?;
+    scanner.finish()
+}
+
+/// Wants no records.
+struct Nobody;
+
+impl RecordSink for Nobody {
+    fn restart(&mut self) {}
+
+    fn record(&mut self, _: RecordView<'_>) {}
 }
 
 /// Where in the answer the next item stands.
@@ -99,9 +135,9 @@ impl PageScanner {
     ///
     /// # Errors
     /// [`Strange`], when it is not.
-    pub(super) fn finish(self) -> Result<PageEnd, Strange> {
+    pub(super) fn finish(self) -> Result<Rest, Strange> {
         if self.place == Place::End && self.carry.is_empty() {
-            Ok(self.end)
+            Ok(self.rest)
         } else {
             Err(Strange("it ends early"))
         }
@@ -161,6 +197,7 @@ impl PageScanner {
             b"NextShardIterator" => member::NEXT,
             b"MillisBehindLatest" => member::BEHIND,
             b"ChildShards" => member::CHILDREN,
+            b"ContinuationSequenceNumber" => member::CONTINUATION,
             _ => 0,
         };
         if self.members & member != 0 {
@@ -178,12 +215,15 @@ impl PageScanner {
             }
             member::NEXT => {
                 let text = cursor.text()?;
-                self.end.next = to_iterator(Some(text.get()?.to_owned()));
+                self.rest.end.next = to_iterator(Some(text.get()?.to_owned()));
             }
-            member::BEHIND => self.end.millis_behind_latest = Some(cursor.integer()?),
+            member::CONTINUATION => {
+                self.rest.continuation = Some(cursor.text()?.get()?.to_owned());
+            }
+            member::BEHIND => self.rest.end.millis_behind_latest = Some(cursor.integer()?),
             member::CHILDREN => {
                 let children: Vec<WireChild> = cursor.value()?;
-                self.end.children = children
+                self.rest.end.children = children
                     .into_iter()
                     .map(|child| child.build().and_then(|child| from_child(child).ok()))
                     .collect::<Option<_>>()

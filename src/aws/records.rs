@@ -120,7 +120,8 @@ async fn scan_once(
             scanner.feed(&piece, sink).map_err(Attempt::Strange)?;
         }
     }
-    scanner.finish().map_err(Attempt::Strange)
+    let rest = scanner.finish().map_err(Attempt::Strange)?;
+    Ok(rest.end)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::Frame;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 
 use crate::aws::clients::{Access, ClientSettings};
@@ -68,6 +69,15 @@ pub(crate) struct Seen {
     pub(crate) agents: String,
     /// The address.
     pub(crate) uri: String,
+}
+
+/// A body in pieces.
+pub(crate) fn cut(body: &[u8], cuts: &[Index]) -> Vec<Vec<u8>> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+    cuts.extend([0, body.len()]);
+    cuts.sort_unstable();
+    let pieces = cuts.windows(2).map(|cut| body[cut[0]..cut[1]].to_vec());
+    pieces.collect()
 }
 
 /// The pieces of a body, each as a frame of its own.

@@ -73,6 +73,26 @@ pub struct RecordView<'a> {
     pub arrival_millis: i64,
 }
 
+impl RecordView<'_> {
+    /// The record with a copy of everything, its payload decoded.
+    #[must_use]
+    pub fn to_record(&self) -> Record {
+        Record {
+            sequence_number: self.sequence_number.into(),
+            partition_key: self.partition_key.to_owned(),
+            data: match self.data {
+                Data::Raw(bytes) => Bytes::copy_from_slice(bytes),
+                Data::Base64(text) => {
+                    let mut bytes = Vec::new();
+                    text.decode_into(&mut bytes);
+                    bytes.into()
+                }
+            },
+            arrival_millis: self.arrival_millis,
+        }
+    }
+}
+
 /// Which shards to list (the service's ShardFilter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShardFilter {
