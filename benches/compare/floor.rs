@@ -1,6 +1,6 @@
 //! The floor under the daemon's CPU time, for benches/compare: reads the same answers of Kinesis from
 //! the same emulator and writes as many bytes to the pipe of a child that drops them. Nothing is looked
-//! at but the head of an answer and its next iterator, which stands in its last kilobyte.
+//! at but the head of an answer and its next iterator, which stands in its first or last kilobyte.
 //!
 //! Usage: compare-floor PORT STREAM SHARDS RECORDS LIMIT CHILD…
 //! Prints: `<CPU seconds> <bytes read> <wall seconds>`, of this process alone.
@@ -82,8 +82,8 @@ struct Service {
     connection: TcpStream,
     port: String,
     buffer: Vec<u8>,
-    /// The last kilobyte of the last answer.
-    tail: Vec<u8>,
+    /// The first and the last kilobyte of the last answer.
+    ends: Vec<u8>,
 }
 
 impl Service {
@@ -92,7 +92,7 @@ impl Service {
             connection: TcpStream::connect(format!("127.0.0.1:{port}"))?,
             port: port.to_owned(),
             buffer: vec![0; 400 << 10],
-            tail: Vec::new(),
+            ends: Vec::new(),
         })
     }
 
@@ -131,14 +131,16 @@ impl Service {
         let length = self.length(head)?;
         let mut left = length;
         let mut from = head;
-        self.tail.clear();
+        self.ends.clear();
         loop {
             let piece = self.buffer.get(from..filled).unwrap_or_default();
             take(piece)?;
             left -= piece.len();
-            let end = piece.len().saturating_sub(1024);
-            self.tail.extend(piece.get(end..).unwrap_or_default());
-            self.tail.drain(..self.tail.len().saturating_sub(1024));
+            self.ends.truncate(1024);
+            let first = 1024_usize.saturating_sub(self.ends.len()).min(piece.len());
+            self.ends.extend(piece.get(..first).unwrap_or_default());
+            let last = piece.len().saturating_sub(1024);
+            self.ends.extend(piece.get(last..).unwrap_or_default());
             if left == 0 {
                 return Ok(length);
             }
@@ -164,12 +166,12 @@ impl Service {
             .ok_or_else(|| io::Error::other("an answer without a length"))
     }
 
-    /// The text of a member near the end of the last answer.
+    /// The text of a member near one of the ends of the last answer.
     fn text(&self, member: &str) -> io::Result<String> {
         let name = format!("\"{member}\":\"");
-        memmem::rfind(&self.tail, name.as_bytes())
+        memmem::rfind(&self.ends, name.as_bytes())
             .and_then(|at| {
-                self.tail
+                self.ends
                     .get(at + name.len()..)?
                     .split(|byte| *byte == b'"')
                     .next()

@@ -30,7 +30,7 @@ mod handover;
 pub mod http;
 pub mod item;
 pub mod kinesis;
-mod page_scan;
+pub mod page_scan;
 mod records;
 pub mod service_clock;
 pub mod table;

@@ -32,7 +32,7 @@ mod member {
 /// The answer is not of the plain kind that is read here; why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Strange(&'static str);
+pub struct Strange(&'static str);
 
 impl Strange {
     /// The SDK has read it already, and it makes no sense.
@@ -41,7 +41,7 @@ impl Strange {
 
 /// Reads one answer.
 #[derive(Debug, Default)]
-pub(super) struct PageScanner {
+pub struct PageScanner {
     place: Place,
     members: u8,
     /// The beginning of an item whose end has not come yet.
@@ -53,11 +53,11 @@ pub(super) struct PageScanner {
 
 /// All but the records.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Rest {
+pub struct Rest {
     /// Of GetRecords. An event has no iterator.
-    pub(super) end: PageEnd,
+    pub end: PageEnd,
     /// `ContinuationSequenceNumber` of an event, as it stands there.
-    pub(super) continuation: Option<String>,
+    pub continuation: Option<String>,
 }
 
 /// Whether this is an event that a scanner reads to its end.
@@ -104,7 +104,7 @@ impl PageScanner {
     ///
     /// # Errors
     /// [`Strange`]; what the sink has got does not count then.
-    pub(super) fn feed(&mut self, piece: &[u8], sink: &mut dyn RecordSink) -> Result<(), Strange> {
+    pub fn feed(&mut self, piece: &[u8], sink: &mut dyn RecordSink) -> Result<(), Strange> {
         let mut rest = piece;
         // An item that began in an earlier piece probably ends with the next brace. One that does not
         // has a brace in a string; then it gets more and more, so that few are tried.
@@ -135,7 +135,7 @@ impl PageScanner {
     ///
     /// # Errors
     /// [`Strange`], when it is not.
-    pub(super) fn finish(self) -> Result<Rest, Strange> {
+    pub fn finish(self) -> Result<Rest, Strange> {
         if self.place == Place::End && self.carry.is_empty() {
             Ok(self.rest)
         } else {
@@ -238,38 +238,34 @@ impl PageScanner {
 
 /// Reads one record and gives it to the sink.
 fn record(cursor: &mut Cursor<'_>, sink: &mut dyn RecordSink) -> Result<(), Stop> {
-    const TWICE: Stop = Stop::Strange("a member of a record comes twice");
+    const NO_NUMBER: Stop = Stop::Strange("a record has no sequence number");
     let (mut sequence, mut arrival, mut data, mut key) = (None, None, None, None);
     cursor.expect(b'{')?;
     let mut first = true;
     while let Next::Element = cursor.next_in(first, b'}')? {
         first = false;
-        let name = cursor.name()?;
+        let member = record_member(cursor)?;
         if cursor.null()? {
             continue;
         }
-        let twice = match name {
-            b"SequenceNumber" => sequence.replace(cursor.text()?).is_some(),
-            b"ApproximateArrivalTimestamp" => arrival.replace(cursor.arrival()?).is_some(),
-            b"Data" => data.replace(cursor.text()?).is_some(),
-            b"PartitionKey" => key.replace(cursor.text()?).is_some(),
+        let twice = match member {
+            RecordMember::SequenceNumber => sequence.replace(cursor.text()?).is_some(),
+            RecordMember::Arrival => arrival.replace(cursor.arrival()?).is_some(),
+            RecordMember::Data => data.replace(cursor.text()?).is_some(),
+            RecordMember::PartitionKey => key.replace(cursor.text()?).is_some(),
             // Nobody needs it, but the SDK insists on a string.
-            b"EncryptionType" => cursor.text()?.get().map(|_| false)?,
-            _ => {
-                cursor.ignore()?;
-                false
-            }
+            RecordMember::EncryptionType => cursor.text()?.get().map(|_| false)?,
+            RecordMember::Other => cursor.ignore().map(|()| false)?,
         };
         if twice {
-            return Err(TWICE);
+            return Err(Stop::Strange("a member of a record comes twice"));
         }
     }
-    let no_number = Stop::Strange("a record has no sequence number");
-    let sequence = sequence.ok_or(no_number)?;
+    let sequence = sequence.ok_or(NO_NUMBER)?;
     let data = data.unwrap_or(Text::EMPTY);
     let key = key.unwrap_or(Text::EMPTY);
     sink.record(RecordView {
-        sequence_number: Digits::parse(sequence.get()?).map_err(|_| no_number)?,
+        sequence_number: Digits::parse_bytes(sequence.bytes()).ok_or(NO_NUMBER)?,
         partition_key: key.get()?,
         data: Data::Base64(
             Base64::new(data.bytes()).ok_or(Stop::Strange("a record's data is not base64"))?,
@@ -277,6 +273,43 @@ fn record(cursor: &mut Cursor<'_>, sink: &mut dyn RecordSink) -> Result<(), Stop
         arrival_millis: arrival.unwrap_or(0),
     });
     Ok(())
+}
+
+/// The members of a record.
+#[derive(Clone, Copy)]
+enum RecordMember {
+    SequenceNumber,
+    Arrival,
+    Data,
+    PartitionKey,
+    EncryptionType,
+    Other,
+}
+
+/// The name of a record's member; stands behind its colon afterwards.
+fn record_member(cursor: &mut Cursor<'_>) -> Result<RecordMember, Stop> {
+    cursor.peek()?;
+    // As every service writes them; with white space before the colon they are found below.
+    if cursor.skip(br#""Data":"#) {
+        return Ok(RecordMember::Data);
+    }
+    if cursor.skip(br#""PartitionKey":"#) {
+        return Ok(RecordMember::PartitionKey);
+    }
+    if cursor.skip(br#""SequenceNumber":"#) {
+        return Ok(RecordMember::SequenceNumber);
+    }
+    if cursor.skip(br#""ApproximateArrivalTimestamp":"#) {
+        return Ok(RecordMember::Arrival);
+    }
+    Ok(match cursor.name()? {
+        b"Data" => RecordMember::Data,
+        b"PartitionKey" => RecordMember::PartitionKey,
+        b"SequenceNumber" => RecordMember::SequenceNumber,
+        b"ApproximateArrivalTimestamp" => RecordMember::Arrival,
+        b"EncryptionType" => RecordMember::EncryptionType,
+        _ => RecordMember::Other,
+    })
 }
 
 #[derive(Deserialize)]

@@ -71,12 +71,16 @@ impl<'a> Digits<'a> {
     /// # Errors
     /// Anything but one or more ASCII digits is refused, the empty text too.
     pub fn parse(text: &'a str) -> Result<Self, InvalidPosition> {
+        Self::parse_bytes(text.as_bytes()).ok_or_else(|| InvalidPosition::new(text))
+    }
+
+    /// The same of bytes.
+    #[must_use]
+    pub fn parse_bytes(bytes: &'a [u8]) -> Option<Self> {
         // Without an early end, so that the compiler can look at many digits at once.
-        let all = text.bytes().fold(true, |all, b| all & b.is_ascii_digit());
-        if text.is_empty() || !all {
-            return Err(InvalidPosition::new(text));
-        }
-        Ok(Self(text))
+        let all = bytes.iter().fold(true, |all, b| all & b.is_ascii_digit());
+        let text = std::str::from_utf8(bytes).ok()?;
+        (all && !text.is_empty()).then_some(Self(text))
     }
 
     /// The digits as the service wrote them.

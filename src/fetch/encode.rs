@@ -207,18 +207,23 @@ impl<'a> PageEncoder<'a> {
 
     /// Delivers what is to be delivered of a record; gives the last sub-sequence number of that.
     fn deliver(&mut self, record: &RecordView<'_>) -> Option<u64> {
-        let mut aggregate = std::mem::take(&mut self.aggregate);
-        let sub = match self.user_records(record, &mut aggregate) {
-            Some(sub) => sub,
-            None => self
-                .push(record, record.partition_key, record.data, 0)
-                .then_some(0),
+        let maybe_aggregate = match record.data {
+            Data::Raw(data) => looks_aggregated(data),
+            Data::Base64(text) => base64_looks_aggregated(text.as_bytes()),
         };
-        self.aggregate = aggregate;
-        sub
+        if maybe_aggregate {
+            let mut aggregate = std::mem::take(&mut self.aggregate);
+            let delivered = self.user_records(record, &mut aggregate);
+            self.aggregate = aggregate;
+            if let Some(last) = delivered {
+                return last;
+            }
+        }
+        self.push(record, record.partition_key, record.data, 0)
+            .then_some(0)
     }
 
-    /// Delivers an aggregate's records; `None` when the record is no aggregate.
+    /// Delivers an aggregate's records; `None` when the record is no aggregate. `bytes` is for its data.
     fn user_records(
         &mut self,
         record: &RecordView<'_>,
@@ -227,16 +232,10 @@ impl<'a> PageEncoder<'a> {
         let data = match record.data {
             Data::Raw(data) => data,
             Data::Base64(text) => {
-                if !base64_looks_aggregated(text.as_bytes()) {
-                    return None;
-                }
                 text.decode_into(bytes);
                 bytes
             }
         };
-        if !looks_aggregated(data) {
-            return None;
-        }
         let Deaggregated::UserRecords { records, dropped } =
             deaggregate(data, self.settings.hash_range, self.settings.filter)
         else {
