@@ -1,7 +1,8 @@
 //! When the next GetRecords of a shard may go out. Pure: time goes in, time comes out.
 //!
 //! Rules: `retrieval.md` A.4. At the tip of the shard the configured idle time separates reads; behind
-//! it only the service's limit of 5 reads a second does. Both limits, 5 reads and 2 MB a second, are
+//! it only the service's limit of 5 reads a second does. An answer of as many records as were asked for is
+//! behind the tip, whatever the service says of it. Both limits, 5 reads and 2 MB a second, are
 //! shared by all who poll the shard. So when the service throttles, reads back off with jitter; then
 //! they come at half the rate as before and gain a tenth with each success, and for a minute the 2 MB/s
 //! are respected. Shards begin at random phases and keep a tenth of jitter, so that hundreds of them do
@@ -224,7 +225,7 @@ mod tests {
             },
             0.5,
         );
-        assert_eq!(pace.next_read(), Some(at(200)));
+        assert_eq!(pace.next_read(), Some(at(210)));
     }
 
     #[test]
