@@ -16,19 +16,22 @@
 //! | [`local`] | an embedded Kinesis and DynamoDB |
 //! | [`config`] | the properties file: one table of every key |
 //! | [`observe`] | logs |
+//! | [`check`] | whether a configuration works, and what it comes to |
 //! | [`app`], [`cli`] | putting it together; the command line |
 //!
 //! # The ring rule
 //!
-//! Code points inward only: `cli` → `app` → {`worker`, `fetch`, `child`, `aws`, `local`, `observe`,
+//! Code points inward only: `cli` → `app` → {`worker`, `check`, `fetch`, `child`, `aws`, `local`, `observe`,
 //! `config`} → `os` → `ports` → `core`. Siblings do not know each other, except that `worker` uses
-//! `fetch`, and `aws` reads the credentials grammar of `config`. `core` is pure: no runtime, no clock,
+//! `fetch`, `aws` reads the credentials grammar of `config`, and `check` judges what `config` and the
+//! probes of `aws` say. `core` is pure: no runtime, no clock,
 //! no I/O. `tests/architecture.rs` holds this by reading the `use` lines.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod app;
 pub mod aws;
+pub mod check;
 pub mod child;
 pub mod cli;
 pub mod config;

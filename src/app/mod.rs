@@ -1,6 +1,7 @@
 //! The composition root: configuration → adapters → worker; order of start and stop; exit code.
 //! The only place that knows everything.
 
+pub mod check;
 mod settings;
 mod wiring;
 
@@ -14,6 +15,7 @@ use crate::app::wiring::{Children, Wiring};
 use crate::child;
 use crate::config::DaemonConfig;
 use crate::core::ids::WorkerId;
+use crate::observe::log;
 use crate::os::environment::{self, Environment};
 use crate::os::guardian::GuardianProgram;
 use crate::os::lock::{LockError, LockPlaces, WorkerIdLock};
@@ -35,7 +37,7 @@ pub fn run(config: &DaemonConfig, environment: &Environment) -> ExitCode {
     match start(config, environment, open_files.before) {
         Ok(code) => code,
         Err(message) => {
-            error!("{message}");
+            log::fatal(&message);
             ExitCode::FAILURE
         }
     }
@@ -56,13 +58,18 @@ fn start(
     let me = WorkerId::new(lock.worker_id());
     info!("Using workerId: {me}");
     info!(
-        "Running {} to process stream {} with executable {} ({})",
+        "Running {} to process stream {} with executable {} (program {}, argv {:?})",
         config.identity.application_name,
         config.identity.stream.name,
         config.child.executable,
-        executable.display()
+        executable.display(),
+        config.child.argv
     );
-    info!("Reading by {}", config.retrieval.choice.reason);
+    info!("Retrieval mode: {}", config.retrieval.choice.reason);
+    info!(
+        "MultiLangDaemon is adding the following fields to the User Agent: {}",
+        crate::aws::clients::user_agent()
+    );
     let guardian = GuardianProgram::this_executable().map_err(|error| {
         format!("cannot find the program that ends children when the daemon is killed: {error}")
     })?;
@@ -206,7 +213,13 @@ fn exit_code(end: &WorkerEnd, signal: Option<StopSignal>, second: bool) -> ExitC
             info!("Process shutdown is complete.");
             ExitCode::SUCCESS
         }
-        (WorkerEnd::Cut, Some(signal)) => ExitCode::from(128 + signal.number()),
+        (WorkerEnd::Cut, Some(signal)) => {
+            error!(
+                "Encountered an error during shutdown. It took longer than shutdownGraceMillis allows: children were \
+                 killed, and leases that could not be released expire by themselves"
+            );
+            ExitCode::from(128 + signal.number())
+        }
         (WorkerEnd::Cut | WorkerEnd::ChildFailed(_) | WorkerEnd::Failed(_), _) => ExitCode::FAILURE,
     }
 }

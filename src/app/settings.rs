@@ -1,7 +1,5 @@
 //! From the configuration's words to the settings of the parts.
 
-use std::time::Duration;
-
 use multilang_protocol::{Dialect, DialectSetting};
 
 use crate::config::{ChildFailurePolicy, DaemonConfig, KplRangeFilter, MultilangProtocol};
@@ -16,7 +14,7 @@ use crate::worker::coordinator::LeaseSettings;
 pub fn leases(config: &DaemonConfig) -> LeaseSettings {
     let leases = &config.leases;
     LeaseSettings {
-        failover: leases.failover_time.max(Duration::from_millis(300)),
+        failover: leases.failover_time,
         limits: Limits {
             max_leases: leases.max_leases_for_worker as usize,
             max_steals: leases.max_leases_to_steal as usize,

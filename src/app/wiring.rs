@@ -8,11 +8,12 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::app::settings;
 use crate::aws::clients::{self, Access, ClientSettings};
-use crate::aws::credentials::{self, CredentialsContext};
+use crate::aws::credentials::{self, CredentialsContext, StsSettings};
 use crate::aws::dynamodb::{DynamoDbLeaseStore, TableSettings};
 use crate::aws::fanout::{KinesisFanOut, NewConnections};
 use crate::aws::http::{HttpPools, HttpSettings};
 use crate::aws::kinesis::{KinesisStream, StreamRef};
+use crate::aws::probe::Probe;
 use crate::child::{ChildFactory, ChildSettings, Identity};
 use crate::config::credentials::ProviderChain;
 use crate::config::retrieval_mode::RetrievalMode;
@@ -33,8 +34,8 @@ use crate::worker::keeper::KeeperPorts;
 const COORDINATOR_CALL: Duration = Duration::from_secs(10);
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
-/// The longest that getting credentials may take.
-const CREDENTIALS: Duration = Duration::from_secs(10);
+/// The longest that a call waits for credentials; each provider has a limit of its own.
+const CREDENTIALS: Duration = Duration::from_secs(30);
 
 /// Everything the worker needs.
 pub struct Wiring {
@@ -53,7 +54,7 @@ pub struct Children {
 }
 
 /// Where the services are.
-enum Place {
+pub(super) enum Place {
     Aws,
     #[cfg(feature = "local")]
     Embedded(Arc<crate::local::LocalAws>),
@@ -75,10 +76,11 @@ pub async fn wire(
     let place = place(config, &clock, helpers)?;
     let renewals = RuntimeThread::start("lease-renewal").map_err(|error| error.to_string())?;
 
-    let failover = settings::leases(config).failover;
-    let main = Connections::new(&place, config, environment, CONNECT).await?;
+    let failover = config.leases.failover_time;
+    let main = Connections::new(&place, config, environment, CONNECT, &clock).await?;
+    let subscriptions = ways(&place, environment, CONNECT)?;
     let ((stream, fan_out), store) = tokio::try_join!(
-        main.stream(config, &clock),
+        main.stream(config, subscriptions, &clock),
         main.store(
             config,
             COORDINATOR_CALL.min(failover.max(Duration::from_secs(2))),
@@ -87,7 +89,14 @@ pub async fn wire(
     )?;
     // Connections belong to the runtime that made them, so renewals have their own.
     // A connection that fails within half of a call's limit certainly carried nothing (I.7).
-    let own = Connections::new(&place, config, environment, CONNECT.min(failover / 6)).await?;
+    let own = Connections::new(
+        &place,
+        config,
+        environment,
+        CONNECT.min(failover / 6),
+        &clock,
+    )
+    .await?;
     let renewal_store = own.store(config, failover / 3, &clock).await?;
 
     let identity = Identity {
@@ -140,8 +149,9 @@ pub async fn wire(
     })
 }
 
+/// Finds the services, or makes the embedded ones.
 #[cfg(not(feature = "local"))]
-fn place(
+pub(super) fn place(
     config: &DaemonConfig,
     _: &Arc<dyn Clock>,
     _: &mut TaskGroup<()>,
@@ -154,8 +164,9 @@ fn place(
     Ok(Place::Aws)
 }
 
+/// Finds the services, or makes the embedded ones.
 #[cfg(feature = "local")]
-fn place(
+pub(super) fn place(
     config: &DaemonConfig,
     clock: &Arc<dyn Clock>,
     helpers: &mut TaskGroup<()>,
@@ -163,21 +174,20 @@ fn place(
     use crate::local::{Feed, LocalAws, create_stream, feed};
     use tracing::{error, info};
 
-    let settings = &config.local;
-    if !settings.enabled {
+    if !config.local.enabled {
         return Ok(Place::Aws);
     }
     let local = LocalAws::new(crate::local::kinesis::Options::default(), Arc::clone(clock))
         .map_err(|error| error.to_string())?;
     let local = Arc::new(local);
     let stream = config.identity.stream.name.clone();
-    create_stream(&local, &stream, settings.shards).map_err(|error| error.to_string())?;
+    let shards = config.local.shards;
+    create_stream(&local, &stream, shards).map_err(|error| error.to_string())?;
     info!(
-        "--local: an embedded Kinesis with the stream '{stream}' ({} shards) and an embedded DynamoDB; \
-           both are gone when the daemon ends",
-        settings.shards
+        "--local: an embedded Kinesis with the stream '{stream}' ({shards} shards) and an embedded DynamoDB; \
+           both are gone when the daemon ends"
     );
-    let source = match (&settings.input, settings.generate) {
+    let source = match (&config.local.input, config.local.generate) {
         (Some(name), _) if name == "-" => Some(Feed::Stdin),
         (Some(name), _) => Some(Feed::File(name.into())),
         (None, Some(rate)) if rate > 0.0 => Some(Feed::Generate(rate)),
@@ -204,12 +214,40 @@ fn place(
     Ok(Place::Embedded(local))
 }
 
+/// The way to the services.
+pub(super) fn http(
+    place: &Place,
+    environment: &Environment,
+    connect: Duration,
+) -> Result<SharedHttpClient, String> {
+    Ok(ways(place, environment, connect)?())
+}
+
+/// Ways to the services, each with connections of its own.
+fn ways(
+    place: &Place,
+    environment: &Environment,
+    connect: Duration,
+) -> Result<Arc<NewConnections>, String> {
+    match place {
+        #[cfg(feature = "local")]
+        Place::Embedded(local) => {
+            let http = crate::local::http_client(local);
+            Ok(Arc::new(move || http.clone()))
+        }
+        Place::Aws => {
+            let variable = |name: &str| environment.get(name).map(str::to_owned);
+            let pools = HttpPools::new(HttpSettings::from_environment(connect, variable))
+                .map_err(|error| error.to_string())?;
+            Ok(Arc::new(move || pools.client()))
+        }
+    }
+}
+
 /// What the clients of one runtime share.
-struct Connections {
+pub(super) struct Connections {
     kinesis: Access,
     dynamodb: Access,
-    /// Makes the pools of subscriptions, which have connections of their own.
-    new_connections: Arc<NewConnections>,
     embedded: bool,
 }
 
@@ -219,42 +257,43 @@ impl Connections {
         config: &DaemonConfig,
         environment: &Environment,
         connect: Duration,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self, String> {
+        let http = http(place, environment, connect)?;
+        Ok(Self::over(place, config, environment, http, clock).await)
+    }
+
+    /// Connections made by this client.
+    pub(super) async fn over(
+        place: &Place,
+        config: &DaemonConfig,
+        environment: &Environment,
+        http: SharedHttpClient,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         match place {
             #[cfg(feature = "local")]
-            Place::Embedded(local) => {
-                let http = crate::local::http_client(local);
-                let access = Access::new(
-                    http.clone(),
-                    credentials::fixed("local", "local"),
-                    CREDENTIALS,
-                );
-                Ok(Self {
+            Place::Embedded(_) => {
+                let access = Access::new(http, credentials::fixed("local", "local"), CREDENTIALS);
+                Self {
                     kinesis: access.clone(),
                     dynamodb: access,
-                    new_connections: Arc::new(move || http.clone()),
                     embedded: true,
-                })
+                }
             }
             Place::Aws => {
-                let variable = |name: &str| environment.get(name).map(str::to_owned);
-                let pools = HttpPools::new(HttpSettings::from_environment(connect, variable))
-                    .map_err(|error| error.to_string())?;
-                let http = pools.client();
-                let chains = &config.credentials;
-                let region = config.endpoints.kinesis.region.clone();
-                let kinesis = access(&chains.kinesis, &http, region.clone(), environment).await;
-                let dynamodb = if chains.dynamodb == chains.kinesis {
+                let context = credentials_context(config, http, environment, clock);
+                let kinesis = access(&config.credentials.kinesis, &context).await;
+                let dynamodb = if config.credentials.dynamodb == config.credentials.kinesis {
                     kinesis.clone()
                 } else {
-                    access(&chains.dynamodb, &http, region, environment).await
+                    access(&config.credentials.dynamodb, &context).await
                 };
-                Ok(Self {
+                Self {
                     kinesis,
                     dynamodb,
-                    new_connections: Arc::new(move || pools.client()),
                     embedded: false,
-                })
+                }
             }
         }
     }
@@ -281,28 +320,54 @@ impl Connections {
     async fn stream(
         &self,
         config: &DaemonConfig,
+        subscriptions: Arc<NewConnections>,
         clock: &Arc<dyn Clock>,
     ) -> Result<(Arc<dyn Stream>, Arc<dyn EnhancedFanOut>), String> {
         let settings = self.settings(&config.endpoints.kinesis, config.retrieval.request_timeout);
         let client = clients::kinesis(&settings, &self.kinesis)
             .await
             .map_err(|error| format!("Kinesis: {error}"))?;
+        let reference = self.reference(config);
+        let fan_out = KinesisFanOut::new(client.clone(), reference.clone(), subscriptions);
+        let stream = KinesisStream::new(client, reference).compare_clocks(Arc::clone(clock));
+        Ok((Arc::new(stream), Arc::new(fan_out)))
+    }
+
+    fn reference(&self, config: &DaemonConfig) -> StreamRef {
         let stream = &config.identity.stream;
         let name = stream.name.clone();
-        let reference = match &stream.arn {
+        match &stream.arn {
             Some(arn) if !self.embedded => StreamRef::Arn {
                 arn: arn.to_string(),
                 name,
             },
             _ => StreamRef::Name(name),
-        };
-        let fan_out = KinesisFanOut::new(
-            client.clone(),
-            reference.clone(),
-            Arc::clone(&self.new_connections),
-        );
-        let stream = KinesisStream::new(client, reference).compare_clocks(Arc::clone(clock));
-        Ok((Arc::new(stream), Arc::new(fan_out)))
+        }
+    }
+
+    /// The same ways, for looking only; every call ends within `call_timeout`.
+    pub(super) async fn probe(
+        &self,
+        config: &DaemonConfig,
+        call_timeout: Duration,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Probe, String> {
+        let settings = self.settings(&config.endpoints.kinesis, call_timeout);
+        let kinesis = clients::kinesis(&settings, &self.kinesis)
+            .await
+            .map_err(|error| format!("Kinesis: {error}"))?;
+        let settings = self.settings(&config.endpoints.dynamodb, call_timeout);
+        let dynamodb = clients::dynamodb(&settings, &self.dynamodb)
+            .await
+            .map_err(|error| format!("DynamoDB: {error}"))?;
+        let reference = self.reference(config);
+        Ok(Probe {
+            stream: Arc::new(KinesisStream::new(kinesis.clone(), reference.clone())),
+            store: self.store(config, call_timeout, clock).await?,
+            kinesis,
+            reference,
+            dynamodb,
+        })
     }
 
     async fn store(
@@ -329,24 +394,39 @@ impl Connections {
     }
 }
 
-async fn access(
-    chain: &ProviderChain,
-    http: &SharedHttpClient,
-    region: Option<String>,
+/// What providers of credentials are made with.
+pub(super) fn credentials_context(
+    config: &DaemonConfig,
+    http: SharedHttpClient,
     environment: &Environment,
-) -> Access {
-    let context = CredentialsContext {
-        http: http.clone(),
-        region,
+    clock: &Arc<dyn Clock>,
+) -> CredentialsContext {
+    let sts = &config.endpoints.sts;
+    CredentialsContext {
+        http,
+        clock: Arc::clone(clock),
+        region: config.endpoints.kinesis.region.clone(),
+        sts: StsSettings {
+            region: sts.region.clone(),
+            endpoint: sts.endpoint.clone(),
+        },
+        application: config.identity.application_name.clone(),
         environment: environment
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
-        system_properties: std::collections::HashMap::new(),
-    };
+        system_properties: environment
+            .system_properties()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    }
+}
+
+async fn access(chain: &ProviderChain, context: &CredentialsContext) -> Access {
     Access::new(
-        http.clone(),
-        credentials::build(chain, &context).await,
+        context.http.clone(),
+        credentials::build(chain, context).await,
         CREDENTIALS,
     )
 }

@@ -90,6 +90,15 @@ impl ClientSettings {
 )]
 pub struct NoRegion;
 
+const NAME: &str = env!("CARGO_PKG_NAME");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is put into the SDK's user agent.
+#[must_use]
+pub fn user_agent() -> String {
+    format!("lib/{NAME}/{VERSION}")
+}
+
 /// What a service's client is made of. Reads the environment and the profile, and asks the instance's
 /// metadata service only when nothing else names a region; asks for no credentials.
 ///
@@ -112,9 +121,7 @@ pub async fn sdk_config(settings: &ClientSettings, access: &Access) -> Result<Sd
                 .grace_period(STALL_GRACE)
                 .build(),
         );
-    if let Ok(name) =
-        FrameworkMetadata::new(env!("CARGO_PKG_NAME"), Some(env!("CARGO_PKG_VERSION")))
-    {
+    if let Ok(name) = FrameworkMetadata::new(NAME, Some(VERSION)) {
         loader = loader.framework_metadata(name);
     }
     if let Some(region) = &settings.region {

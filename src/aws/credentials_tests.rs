@@ -6,7 +6,10 @@ use std::io::Write as _;
 fn context() -> CredentialsContext {
     CredentialsContext {
         http: FakeService::script(vec![Reply::Refused]).http(),
+        clock: Arc::new(crate::os::clock::SystemClock::new()),
         region: Some("eu-west-9".to_owned()),
+        sts: StsSettings::default(),
+        application: "orders".to_owned(),
         environment: HashMap::new(),
         system_properties: HashMap::new(),
     }
@@ -286,4 +289,14 @@ async fn a_refused_role_is_nobodys_hiccup() {
     let failure = failure(&error);
     assert!(!failure.transient, "{failure}");
     assert!(failure.to_string().contains("not this role"), "{failure}");
+}
+
+#[tokio::test]
+async fn the_region_of_a_line_for_java_goes_first() {
+    let context = CredentialsContext {
+        system_properties: map(&[("aws.region", "ap-south-1")]),
+        ..context()
+    };
+    let region = sts::region(&context).await;
+    assert_eq!(region, Some(aws_config::Region::new("ap-south-1")));
 }

@@ -412,6 +412,10 @@ fn credentials_cause(error: &(dyn Error + 'static)) -> Option<Cause> {
 /// Whether the network or a time-out kept a provider from giving credentials.
 #[must_use]
 pub fn is_transient(error: &CredentialsError) -> bool {
+    // What a role was to be assumed with: its own providers know better than any text.
+    if let Some(source) = chain(error).find_map(|e| e.downcast_ref::<ChainFailure>()) {
+        return source.transient;
+    }
     match error {
         CredentialsError::ProviderTimedOut(_) => true,
         CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_) => {

@@ -116,14 +116,6 @@ impl HttpPools {
     }
 }
 
-/// Makes a client with a pool of its own. One for each runtime, shared by all clients on it.
-///
-/// # Errors
-/// [`BadCertificates`], when `AWS_CA_BUNDLE` is set and is of no use.
-pub fn pooled_client(settings: &HttpSettings) -> Result<SharedHttpClient, BadCertificates> {
-    Ok(HttpPools::new(settings.clone())?.client())
-}
-
 fn connector(settings: &HttpSettings, tls: TlsContext, proxy: ProxyConfig) -> SharedHttpConnector {
     SharedHttpConnector::new(
         Connector::builder()

@@ -69,7 +69,7 @@ fn certificates_that_cannot_be_used_are_refused_with_their_file() {
     let bundle = |content: &str| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content.as_bytes()).unwrap();
-        let result = pooled_client(&HttpSettings {
+        let result = HttpPools::new(HttpSettings {
             ca_bundle: Some(file.path().to_owned()),
             ..plain()
         });
@@ -83,7 +83,7 @@ fn certificates_that_cannot_be_used_are_refused_with_their_file() {
         assert_eq!(error.path, path);
         assert!(!error.reason.is_empty(), "{content}");
     }
-    let missing = pooled_client(&HttpSettings {
+    let missing = HttpPools::new(HttpSettings {
         ca_bundle: Some(PathBuf::from("/nonexistent/ca.pem")),
         ..plain()
     });
@@ -97,7 +97,7 @@ fn certificates_that_cannot_be_used_are_refused_with_their_file() {
 
 async fn stream_at(port: u16) -> KinesisStream {
     let access = Access::new(
-        pooled_client(&plain()).unwrap(),
+        HttpPools::new(plain()).unwrap().client(),
         fixed("key", "secret"),
         Duration::from_secs(5),
     );
@@ -134,7 +134,7 @@ async fn a_refused_connection_is_named_with_its_address() {
 #[tokio::test]
 async fn a_host_that_does_not_exist_is_named() {
     let access = Access::new(
-        pooled_client(&plain()).unwrap(),
+        HttpPools::new(plain()).unwrap().client(),
         fixed("key", "secret"),
         Duration::from_secs(5),
     );

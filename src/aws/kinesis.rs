@@ -57,7 +57,7 @@ impl StreamRef {
     }
 
     /// StreamName of a call.
-    fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         match self {
             Self::Name(name) => Some(name.clone()),
             Self::Arn { .. } => None,
@@ -65,7 +65,7 @@ impl StreamRef {
     }
 
     /// StreamARN of a call.
-    fn arn(&self) -> Option<String> {
+    pub(super) fn arn(&self) -> Option<String> {
         match self {
             Self::Name(_) => None,
             Self::Arn { arn, .. } => Some(arn.clone()),

@@ -13,6 +13,7 @@
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
 //! | `records`, `handover`, `event_tap`, `page_scan`, `cursor` | the hot path: answers and events read while they come in |
 //! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
+//! | [`probe`] | looking without touching, for `check --online` |
 //! | [`service_clock`] | how far the service's clock is ahead of this host's |
 //!
 //! Nobody in here decides anything about leases or shards: answers are turned into plain data and
@@ -31,6 +32,7 @@ pub mod http;
 pub mod item;
 pub mod kinesis;
 pub mod page_scan;
+pub mod probe;
 mod records;
 pub mod service_clock;
 pub mod table;

@@ -4,6 +4,29 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::cli::check::CheckArgs;
+
+/// What stands below the options.
+const AFTER_HELP: &str = "\
+Examples:
+  kcl-daemon -p app.properties                      where it was: java … MultiLangDaemon -p app.properties
+  kcl-daemon --local --local-generate 5 -p app.properties    without AWS, with records made up
+  kcl-daemon help properties failoverTimeMillis     what a property does
+
+Properties and environment:
+  A property may also be given as -D key=value, or in the environment: KCL_DAEMON_STREAM_NAME for
+  streamName. -D beats the environment, the environment beats the file.
+  KCL_DAEMON_PROPERTIES names the file, KCL_DAEMON_LOG is --log.
+  @FILE in the place of an argument puts the lines of a file there.
+
+Helpers can start it as 'java' or 'sylvite'; it understands their lines:
+  -cp PATH -Dx=y … software.amazon.kinesis.multilang.MultiLangDaemon [-p] FILE [-l LOGBACK]
+  --config=FILE [--name=value …], with sylvite's defaults and its names in the environment
+
+Exit codes:
+  0 after a graceful stop; 1 if it cannot start or go on; 2 for a sub-command used wrongly;
+  128 + signal if a stop had to be cut short (SIGTERM: 143)";
+
 /// Drop-in replacement for the Java MultiLangDaemon of the Kinesis Client Library.
 ///
 /// Reads a Kinesis stream, shares its shards with the other workers of the application through a
@@ -14,7 +37,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
     name = "kcl-daemon",
     version,
     args_conflicts_with_subcommands = true,
-    max_term_width = 100
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = AFTER_HELP
 )]
 pub struct Args {
     /// What to do; without a command: run.
@@ -30,10 +55,34 @@ pub struct Args {
 pub enum Command {
     /// Run the daemon (the default)
     Run(RunArgs),
+    /// Look at a configuration without starting anything: what is in effect, and would it work
+    ///
+    /// Shows every key that is set and who set it, what Java would have done otherwise, whether the
+    /// executable can be run, and how many calls to expect. With --online the services are asked too:
+    /// credentials, stream, lease table, fan-out consumer, permissions, clock. Nothing is written: reads
+    /// are tried (among them one GetRecords for one record and one scan of the lease table), writes are
+    /// put to IAM's policy simulator where that is allowed.
+    Check(CheckArgs),
     /// The embedded Kinesis and DynamoDB
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Local(LocalCommand),
+    /// Explain a command, or the properties: help properties [KEY]
+    Help {
+        /// A command, or 'properties' and perhaps a key
+        #[arg(value_name = "COMMAND | properties [KEY]")]
+        words: Vec<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff), of a command if one is named
+    Man {
+        /// A command
+        command: Vec<String>,
+    },
 }
 
 /// How to run the daemon.
@@ -51,6 +100,10 @@ pub struct RunArgs {
     /// The properties file, given without -p
     #[arg(value_name = "FILE")]
     pub positional: Option<PathBuf>,
+
+    /// Take the log levels of a logback configuration; its appenders have no effect
+    #[arg(short = 'l', long, value_name = "FILE")]
+    pub log_configuration: Option<PathBuf>,
 
     /// Set a property, stronger than the file; may be repeated
     #[arg(short = 'D', value_name = "KEY=VALUE")]
@@ -122,13 +175,14 @@ mod tests {
             "kcl-daemon app.properties",
             "kcl-daemon run -p app.properties",
             "kcl-daemon run app.properties",
+            "kcl-daemon -l logback.xml app.properties",
+            "kcl-daemon --log-configuration logback.xml -Da=b -D c=d app.properties",
         ] {
             let args = Args::try_parse_from(line.split(' ')).unwrap();
             let run = match args.command {
                 Some(Command::Run(run)) => run,
                 None => args.run,
-                #[cfg(feature = "local")]
-                Some(Command::Local(_)) => panic!("{line}"),
+                Some(other) => panic!("{line}: {other:?}"),
             };
             let file = run.properties.or(run.positional);
             assert_eq!(file, Some(PathBuf::from("app.properties")), "{line}");

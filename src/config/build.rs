@@ -53,7 +53,7 @@ fn build(
     let choice = checks::retrieval_choice(&settings, &consumer_name);
     let max_records = checks::max_records(&settings, &choice, findings);
     checks::others(&settings, findings);
-    let failover_time = settings.millis("failoverTimeMillis");
+    let failover_time = checks::failover_time(&settings, findings);
     let config = DaemonConfig {
         child: child(&settings, executable, argv),
         retrieval: RetrievalConfig {

@@ -118,6 +118,7 @@ fn derived(config: &DaemonConfig, name: &str) -> Option<String> {
         )),
         ("@throughput", _) => Some(config.utilisation.max_throughput_kbps.to_string()),
         ("@segments", _) => config.leases.scan_segments.map(|n| n.to_string()),
+        ("@failover", _) => Some(format!("{:?}", config.leases.failover_time)),
         ("@assignment", _) => Some(format!("{:?}", config.leases.assignment_interval)),
         ("@metricsTable", _) => Some(format!("{:?}", config.worker_metrics_table)),
         ("@credentials", "kinesis") => {
@@ -312,4 +313,52 @@ fn cases() {
         failures.join("\n")
     );
     assert!(count >= 250, "only {count} cases");
+}
+
+/// Every row of `properties.md` that was observed has its cases, and the index names no other ones.
+#[test]
+fn the_index_names_cases_that_exist() {
+    let names: Vec<String> = CASES
+        .iter()
+        .flat_map(|(file, text)| {
+            let cases: Vec<Json> = serde_json::from_str(text).unwrap();
+            cases
+                .into_iter()
+                .map(move |case| format!("{file}: {}", case["name"].as_str().unwrap()))
+        })
+        .collect();
+    let mut twice = names.clone();
+    twice.sort();
+    twice.dedup();
+    assert_eq!(twice.len(), names.len(), "two cases of one name");
+    let index = include_str!("../../tests/cases/properties/README.md");
+    let rows: Vec<&str> = index
+        .lines()
+        .filter(|line| line.starts_with("| §"))
+        .collect();
+    for section in [
+        "§1 ", "§2.1 ", "§2.2 ", "§2.3 ", "§2.4 ", "§3 ", "§3.1 ", "§4 ", "§6 ", "§7.", "§8 ",
+        "§13 ",
+    ] {
+        assert!(
+            rows.iter()
+                .any(|row| row.starts_with(&format!("| {section}"))),
+            "no row of {section}"
+        );
+    }
+    for row in rows {
+        let row = row.replace("\\|", "|");
+        let named: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no case in: {row}");
+        for name in named {
+            if let Some((file, function)) = name.split_once(".rs::") {
+                let path =
+                    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{file}.rs"));
+                let code = std::fs::read_to_string(path).unwrap();
+                assert!(code.contains(&format!("fn {function}(")), "no test {name}");
+            } else {
+                assert!(names.iter().any(|known| known == name), "no case {name}");
+            }
+        }
+    }
 }

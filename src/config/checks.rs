@@ -7,6 +7,7 @@ use super::retrieval_mode::{self, ConfiguredMode, RetrievalChoice, RetrievalMode
 use super::settings::{Layer, Setting, Settings};
 use super::value::{Value, shorten};
 use crate::core::sequence::InitialPosition;
+use std::time::Duration;
 
 /// Keys whose presence selects polling (`properties.md` §8).
 const POLLING_KEYS: [&str; 5] = [
@@ -290,6 +291,25 @@ pub(super) fn max_records(
         );
     }
     wanted.min(MOST_RECORDS)
+}
+
+/// The shortest life of a lease that this daemon can keep to: a renewal has a third of it.
+const SHORTEST_FAILOVER: Duration = Duration::from_millis(300);
+
+/// `failoverTimeMillis`, never too short to be kept to.
+pub(super) fn failover_time(settings: &Settings, findings: &mut Findings) -> Duration {
+    let wanted = settings.millis("failoverTimeMillis");
+    if wanted < SHORTEST_FAILOVER {
+        findings.notices.warn(
+            origin_of(settings, "failoverTimeMillis"),
+            format!(
+                "failoverTimeMillis = {} is too short to renew a lease in; {} is used",
+                wanted.as_millis(),
+                SHORTEST_FAILOVER.as_millis()
+            ),
+        );
+    }
+    wanted.max(SHORTEST_FAILOVER)
 }
 
 /// Values that Java refuses or that cannot work together.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 #[path = "cases_tests.rs"]
 mod cases;
+#[path = "effects_tests.rs"]
+mod effects;
 
 /// What makes a file start.
 const BASE: [(&str, &str); 6] = [
@@ -47,39 +49,42 @@ fn every_set_key_has_its_line_as_origin_and_every_other_is_default() {
     }
 }
 
+/// A value that a key does not have by itself.
+fn another_value(spec: &keys::KeySpec) -> &'static str {
+    let is_narrow = matches!(spec.range, keys::Range::Within(_, most) if most < 7777.0);
+    match spec.value {
+        keys::ValueType::Int | keys::ValueType::Long if is_narrow => "33",
+        keys::ValueType::Int | keys::ValueType::Long => "7777",
+        keys::ValueType::Double => "0.25",
+        keys::ValueType::Bool => {
+            if spec.default == "true" {
+                "no"
+            } else {
+                "yes"
+            }
+        }
+        keys::ValueType::Text if spec.name == "streamArn" => {
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
+        }
+        keys::ValueType::Text | keys::ValueType::CommandLine | keys::ValueType::Anything => {
+            "some-text"
+        }
+        keys::ValueType::Word(words) => words.iter().rev().find(|w| **w != spec.default).unwrap(),
+        keys::ValueType::Instant => "1700000000",
+        keys::ValueType::Duration => "PT3H",
+        keys::ValueType::Tags => "a=b",
+        keys::ValueType::Dimensions => "ShardId",
+        keys::ValueType::Uri => "http://127.0.0.1:1",
+        keys::ValueType::Region => "us-east-2",
+        keys::ValueType::Credentials => "AnonymousCredentialsProvider",
+    }
+}
+
 /// Each key of the table is set to a value of its own and shows it: none is accepted and dropped.
 #[test]
 fn every_key_that_is_set_is_in_the_result_or_spoken_of() {
     for spec in keys::all() {
-        let is_narrow = matches!(spec.range, keys::Range::Within(_, most) if most < 7777.0);
-        let text = match spec.value {
-            keys::ValueType::Int | keys::ValueType::Long if is_narrow => "33",
-            keys::ValueType::Int | keys::ValueType::Long => "7777",
-            keys::ValueType::Double => "0.25",
-            keys::ValueType::Bool => {
-                if spec.default == "true" {
-                    "no"
-                } else {
-                    "yes"
-                }
-            }
-            keys::ValueType::Text if spec.name == "streamArn" => {
-                "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"
-            }
-            keys::ValueType::Text | keys::ValueType::CommandLine | keys::ValueType::Anything => {
-                "some-text"
-            }
-            keys::ValueType::Word(words) => {
-                words.iter().rev().find(|w| **w != spec.default).unwrap()
-            }
-            keys::ValueType::Instant => "1700000000",
-            keys::ValueType::Duration => "PT3H",
-            keys::ValueType::Tags => "a=b",
-            keys::ValueType::Dimensions => "ShardId",
-            keys::ValueType::Uri => "http://127.0.0.1:1",
-            keys::ValueType::Region => "eu-west-1",
-            keys::ValueType::Credentials => "AnonymousCredentialsProvider",
-        };
+        let text = another_value(spec);
         let mut file = format!(
             "{} = {text}\ninitialPositionInStreamExtended = 5\n",
             spec.name
@@ -198,9 +203,14 @@ fn without_a_file_flags_are_enough() {
 /// A result is a configuration that holds what its documentation promises, or at least one error.
 fn check_result(
     result: Result<(DaemonConfig, Notices), ConfigErrors>,
+    lines: usize,
 ) -> Result<(), TestCaseError> {
     match result {
-        Ok((config, _)) => {
+        Ok((config, notices)) => {
+            for notice in &notices {
+                check_message(&notice.message, notice.origin.as_ref(), lines)?;
+            }
+            prop_assert_eq!(config.values().len(), keys::all().count());
             prop_assert!(
                 config
                     .child
@@ -217,10 +227,85 @@ fn check_result(
         }
         Err(errors) => {
             prop_assert!(!errors.errors.is_empty());
-            prop_assert!(errors.errors.iter().all(|e| !e.message.is_empty()));
+            for error in &errors.errors {
+                check_message(&error.message, error.origin.as_ref(), lines)?;
+                // Only what is missing altogether has no place.
+                prop_assert!(
+                    error.origin.is_some() || error.message.contains("is missing"),
+                    "{error}"
+                );
+            }
+            for notice in &errors.notices {
+                check_message(&notice.message, notice.origin.as_ref(), lines)?;
+            }
         }
     }
     Ok(())
+}
+
+/// A message is one line that a terminal can show, and names a line that the file has.
+fn check_message(
+    message: &str,
+    origin: Option<&Origin>,
+    lines: usize,
+) -> Result<(), TestCaseError> {
+    prop_assert!(message.len() > 10, "{message:?} says nothing");
+    prop_assert!(!message.contains(char::is_control), "{message:?}");
+    match origin {
+        Some(Origin::File { path, line }) => {
+            prop_assert_eq!(&**path, "f");
+            prop_assert!(
+                (1..=lines).contains(line),
+                "{message}: line {line} of {lines}"
+            );
+        }
+        Some(Origin::Default) => prop_assert!(false, "{message}: a default is nobody's fault"),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Line ends as the reader counts them, and one.
+fn lines_of(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|b| matches!(b, b'\n' | b'\r')).count() + 1
+}
+
+/// One entry as people and accidents write it: known and mangled keys, every separator, escapes,
+/// continuations, bytes beyond ASCII.
+fn any_entry() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof![
+        6 => any_key().prop_map(str::to_owned),
+        1 => any_key().prop_map(str::to_uppercase),
+        1 => any_key().prop_map(|key| format!("fanoutConfig.{key}")),
+        1 => (any_key(), "[\\[(][0-9a-z]{0,3}[\\])]?").prop_map(|(key, index)| format!("{key}{index}")),
+        1 => (any_key(), 0_usize..40).prop_map(|(key, at)| {
+            let at = at.min(key.len());
+            format!("{}\\\n   {}", &key[..at], &key[at..])
+        }),
+        1 => "[a-zA-Z.]{0,30}",
+    ];
+    let separator = proptest::sample::select(vec![" = ", "=", " : ", " ", "\t", "\u{c}", "==", ""]);
+    let value = proptest::collection::vec(
+        prop_oneof![
+            4 => "[ -~]{0,12}".prop_map(String::into_bytes),
+            2 => "-?[0-9]{1,20}(\\.[0-9])?".prop_map(String::into_bytes),
+            2 => proptest::sample::select(vec!["true", "AT_TIMESTAMP", "ProfileCredentialsProvider|x,", "${A}", "PT1H", "arn:aws:kinesis:"]).prop_map(|s| s.as_bytes().to_vec()),
+            1 => proptest::sample::select(vec!["\\u00e9", "\\ud83d", "\\u12", "\\uXYZW", "\\", "\\\\", "\\q"]).prop_map(|s| s.as_bytes().to_vec()),
+            1 => Just(b"\\\r\n  ".to_vec()),
+            1 => proptest::collection::vec(0x80_u8.., 1..4),
+            1 => Just("é€😀".as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..6),
+        ],
+        0..4,
+    );
+    let end = proptest::sample::select(vec!["\n", "\r\n", "\r", "\n\n# x\n"]);
+    (key, separator, value, end).prop_map(|(key, separator, value, end)| {
+        let mut bytes = key.into_bytes();
+        bytes.extend(separator.bytes());
+        bytes.extend(value.concat());
+        bytes.extend(end.bytes());
+        bytes
+    })
 }
 
 fn any_key() -> impl Strategy<Value = &'static str> {
@@ -230,7 +315,36 @@ fn any_key() -> impl Strategy<Value = &'static str> {
 proptest! {
     #[test]
     fn any_bytes_give_a_configuration_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        check_result(load_bytes(&bytes, &BTreeMap::new()))?;
+        check_result(load_bytes(&bytes, &BTreeMap::new()), lines_of(&bytes))?;
+    }
+
+    #[test]
+    fn entries_as_accidents_write_them_give_a_configuration_or_an_error(
+        entries in proptest::collection::vec(any_entry(), 0..8),
+        base: bool,
+        mode in 0..3,
+        arguments in proptest::collection::vec(("[a-zA-Z-]{0,20}|maxRecords|stream-name", "[ -~]{0,9}"), 0..3),
+        flags in proptest::collection::vec((any_key(), "[ -~é]{0,9}"), 0..2),
+    ) {
+        let mut file = entries.concat();
+        if base {
+            file.extend(BASE.iter().flat_map(|(k, v)| format!("{k} = {v}\n").into_bytes()));
+        }
+        let flags: Vec<Override> = flags
+            .into_iter()
+            .map(|(key, value)| Override { flag: format!("-D {key}"), key: key.to_owned(), value })
+            .collect();
+        let result = load(&Sources {
+            file: Some(PropertiesFile { path: "f", bytes: &file }),
+            environment: &[("A".to_owned(), "x\ny".to_owned())].into(),
+            flags: &flags,
+            mode: match mode {
+                0 => Mode::Daemon,
+                1 => Mode::KclV1,
+                _ => Mode::Sylvite { arguments: &arguments },
+            },
+        });
+        check_result(result, lines_of(&file))?;
     }
 
     #[test]
@@ -243,6 +357,6 @@ proptest! {
         if base {
             file.push_str(&BASE.iter().map(|(k, v)| format!("{k} = {v}\n")).collect::<String>());
         }
-        check_result(load_bytes(file.as_bytes(), &variables))?;
+        check_result(load_bytes(file.as_bytes(), &variables), lines_of(file.as_bytes()))?;
     }
 }

@@ -39,7 +39,7 @@ const CLOUDWATCH: Service = Service {
 
 const STS: Service = Service {
     client: None,
-    region_key: None,
+    region_key: Some("stsRegionName"),
     endpoint_key: "stsEndpoint",
     variable: "AWS_ENDPOINT_URL_STS",
 };

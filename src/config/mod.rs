@@ -24,7 +24,7 @@ pub mod retrieval_mode;
 mod settings;
 mod sources;
 mod suggest;
-mod sylvite;
+pub mod sylvite;
 mod unknown;
 pub mod value;
 mod words;

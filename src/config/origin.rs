@@ -95,6 +95,11 @@ impl Notices {
         });
     }
 
+    /// Adds those of another list.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The notices.
     pub fn iter(&self) -> std::slice::Iter<'_, Notice> {
         self.0.iter()

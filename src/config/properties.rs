@@ -22,6 +22,9 @@ pub struct Entry {
     pub looks_like_utf8: bool,
     /// An escape named half a character, which no text can hold; it became U+FFFD.
     pub half_character: bool,
+    /// A backslash before a letter or digit that makes no escape: it disappeared, which in a Windows
+    /// path is not what was meant.
+    pub lost_backslash: bool,
 }
 
 /// A line that Java refuses.
@@ -118,7 +121,11 @@ impl JavaBlanks for [u8] {
 const PLACEHOLDER: u8 = 0x1a;
 
 fn parse_line(line: usize, text: &[u8]) -> Result<Option<Entry>, BadEscape> {
-    let (ascii, units) = shield(text).ok_or(BadEscape { line })?;
+    let Shielded {
+        ascii,
+        units,
+        lost_backslash,
+    } = shield(text).ok_or(BadEscape { line })?;
     let parsed = match PropertiesIter::new(ascii.as_slice()).next() {
         Some(Ok(parsed)) => parsed.consume_content(),
         // Only `\u` escapes can be refused, and none is left.
@@ -137,14 +144,24 @@ fn parse_line(line: usize, text: &[u8]) -> Result<Option<Entry>, BadEscape> {
         line,
         looks_like_utf8: !text.is_ascii() && std::str::from_utf8(text).is_ok(),
         half_character: half_in_key || half_in_value,
+        lost_backslash,
     }))
 }
 
-/// The line in ASCII with placeholders, and the UTF-16 units that they stand for; `None` if an
-/// escape is malformed.
-fn shield(text: &[u8]) -> Option<(Vec<u8>, Vec<u16>)> {
+/// A line that `java-properties` can read.
+struct Shielded {
+    /// The line in ASCII with placeholders.
+    ascii: Vec<u8>,
+    /// The UTF-16 units that they stand for.
+    units: Vec<u16>,
+    lost_backslash: bool,
+}
+
+/// `None` if an escape is malformed.
+fn shield(text: &[u8]) -> Option<Shielded> {
     let mut ascii = Vec::with_capacity(text.len());
     let mut units = Vec::new();
+    let mut lost_backslash = false;
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = tail;
@@ -162,6 +179,8 @@ fn shield(text: &[u8]) -> Option<(Vec<u8>, Vec<u16>)> {
             // An escaped character stays with its backslash, lest `\\u` look like an escape.
             (b'\\', Some(escaped)) if escaped.is_ascii() && *escaped != PLACEHOLDER => {
                 ascii.extend_from_slice(&[byte, *escaped]);
+                lost_backslash |= escaped.is_ascii_alphanumeric()
+                    && !matches!(escaped, b't' | b'n' | b'r' | b'f');
                 rest = tail.get(1..)?;
             }
             (byte, _) if !byte.is_ascii() || byte == PLACEHOLDER => {
@@ -171,7 +190,11 @@ fn shield(text: &[u8]) -> Option<(Vec<u8>, Vec<u16>)> {
             (byte, _) => ascii.push(byte),
         }
     }
-    Some((ascii, units))
+    Some(Shielded {
+        ascii,
+        units,
+        lost_backslash,
+    })
 }
 
 fn unshield(text: &str, units: &mut impl Iterator<Item = u16>) -> (String, bool) {

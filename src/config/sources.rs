@@ -162,6 +162,15 @@ fn read_file(file: PropertiesFile<'_>, candidates: &mut Candidates, findings: &m
                 ),
             );
         }
+        if entry.lost_backslash {
+            findings.notices.warn(
+                Some(&origin),
+                format!(
+                    "a backslash of {} disappears, as in Java; in this file a backslash must be written twice",
+                    shorten(&entry.key)
+                ),
+            );
+        }
         if entry.half_character {
             findings.notices.warn(
                 Some(&origin),

@@ -86,6 +86,14 @@ pub(super) fn look_up(
     hits
 }
 
+/// Whether sylvite looks a name up, in any of its spellings.
+#[must_use]
+pub fn is_looked_up(written: &str) -> bool {
+    NAMES
+        .iter()
+        .any(|name| spellings(name).iter().any(|spelling| spelling == written))
+}
+
 fn find(
     spelling: &str,
     arguments: &[(String, String)],

@@ -63,12 +63,13 @@ impl FanOut {
 
     pub(super) async fn run(mut self) {
         loop {
-            self.reader.ahead.room().await;
             if let Some(not_before) = self.schedule.not_before() {
                 self.reader.ports.clock.sleep_until(not_before).await;
             }
+            // Subscribing to what there is no room for would be for nothing.
+            let share = self.room().await;
             let turn = match self.subscribe().await {
-                Ok(subscription) => self.read(subscription).await,
+                Ok(subscription) => self.read(subscription, share).await,
                 Err(error) => self.on_error(error, false).await,
             };
             if let Turn::End(children) = turn {
@@ -110,13 +111,9 @@ impl FanOut {
         Ok(subscription)
     }
 
-    async fn read(&mut self, mut subscription: Box<dyn Subscription>) -> Turn {
+    async fn read(&mut self, mut subscription: Box<dyn Subscription>, mut share: Share) -> Turn {
         let mut heard = false;
         loop {
-            let Some(share) = self.room().await else {
-                debug!(shard = %self.reader.shard, "the child is slower than the stream; the subscription is let go until there is room");
-                return self.ended(SubscriptionEnd::LetGo);
-            };
             let (event, records) = match self.next_event(&mut subscription).await {
                 Next::Event(event, records) => (event, records),
                 Next::Completed => {
@@ -140,22 +137,22 @@ impl FanOut {
             if let Some(turn) = self.on_event(event, records, share).await {
                 return turn;
             }
+            let patience = self.reader.now() + LET_GO_AFTER;
+            tokio::select! {
+                biased;
+                room = self.room() => share = room,
+                () = self.reader.ports.clock.sleep_until(patience) => {
+                    debug!(shard = %self.reader.shard, "the child is slower than the stream; the subscription is let go until there is room");
+                    return self.ended(SubscriptionEnd::LetGo);
+                }
+            }
         }
     }
 
-    /// Waits until another event may come; `None` when that takes too long.
-    async fn room(&self) -> Option<Share> {
-        let reader = &self.reader;
-        let patience = reader.now() + LET_GO_AFTER;
-        let room = async {
-            reader.ahead.room().await;
-            reader.share(self.guess).await
-        };
-        tokio::select! {
-            biased;
-            share = room => Some(share),
-            () = reader.ports.clock.sleep_until(patience) => None,
-        }
+    /// Waits until another event may come.
+    async fn room(&self) -> Share {
+        self.reader.ahead.room().await;
+        self.reader.share(self.guess).await
     }
 
     /// Waits for an event. A subscription that comes of age is replaced meanwhile; if that fails, it

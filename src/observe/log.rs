@@ -24,3 +24,12 @@ pub fn init(filter: Option<&str>) -> Result<(), String> {
         .try_init()
         .map_err(|error| format!("logging cannot be started: {error}"))
 }
+
+/// Says why the daemon ends: an ERROR line, or without the log's marks if the log is off.
+pub fn fatal(message: &str) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{message}");
+    } else {
+        eprintln!("kcl-daemon: {message}");
+    }
+}

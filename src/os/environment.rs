@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
+    system_properties: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -21,7 +22,21 @@ impl Environment {
     pub fn capture() -> Self {
         Self {
             variables: std::env::vars_os().collect(),
+            system_properties: BTreeMap::new(),
         }
+    }
+
+    /// Adds what a Java-shaped command line sets with `-Dname=value`.
+    #[must_use]
+    pub fn with_system_properties(mut self, properties: BTreeMap<String, String>) -> Self {
+        self.system_properties = properties;
+        self
+    }
+
+    /// Java's system properties, from the command line; empty on lines of our own shape.
+    #[must_use]
+    pub fn system_properties(&self) -> &BTreeMap<String, String> {
+        &self.system_properties
     }
 
     /// The value of a variable. Set but empty is `Some`.
@@ -53,6 +68,7 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
             variables: pairs
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
+            system_properties: BTreeMap::new(),
         }
     }
 }

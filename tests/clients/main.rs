@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod launchers;
 mod lives;
 mod samples;
 mod scenario;

@@ -69,9 +69,9 @@ impl Peer {
 
     /// ministack: both services.
     pub fn ministack(sandbox: &Sandbox) -> Option<Self> {
-        let program = Tool::Ministack.installed()?.join("bin/ministack");
+        let bin = Tool::Ministack.installed()?.join("bin");
         Some(Self::start(sandbox, "ministack", |port| {
-            let mut command = Command::new(&program);
+            let mut command = script(&bin, "ministack");
             command
                 .env("GATEWAY_PORT", port.to_string())
                 .env("BIND_HOST", "127.0.0.1")
@@ -83,9 +83,9 @@ impl Peer {
 
     /// moto: used for DynamoDB; of its Kinesis not all is right.
     pub fn moto(sandbox: &Sandbox) -> Option<Self> {
-        let program = Tool::Moto.installed()?.join("bin/moto_server");
+        let bin = Tool::Moto.installed()?.join("bin");
         Some(Self::start(sandbox, "moto", |port| {
-            let mut command = Command::new(&program);
+            let mut command = script(&bin, "moto_server");
             command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
             command
         }))
@@ -135,6 +135,14 @@ impl Peer {
         }
         false
     }
+}
+
+/// A script of a virtual environment. Not by its first line, which names the folder that the environment
+/// was made in: several worktrees may share one.
+fn script(bin: &Path, name: &str) -> Command {
+    let mut command = Command::new(bin.join("python"));
+    command.arg(bin.join(name));
+    command
 }
 
 /// Whether any HTTP answer comes; some servers accept connections before they can answer.

@@ -9,6 +9,10 @@ use std::sync::{Mutex, OnceLock};
 use super::support::skipped;
 
 /// A program that we did not write.
+#[allow(
+    dead_code,
+    reason = "tests/retrieval mounts this file for some of them"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tool {
     /// Kinesis, for volume.
@@ -21,6 +25,12 @@ pub enum Tool {
     Ministack,
     /// DynamoDB, as a second opinion.
     Moto,
+    /// The SDK for Python.
+    Boto3,
+    /// AWS's aggregation module for Python.
+    AggregationPython,
+    /// AWS's aggregation module for Node.
+    AggregationNode,
 }
 
 /// Where a tool comes from.
@@ -31,7 +41,7 @@ enum Source {
 }
 
 impl Tool {
-    const ALL: usize = 5;
+    const ALL: usize = 8;
 
     fn name(self) -> &'static str {
         match self {
@@ -40,6 +50,9 @@ impl Tool {
             Self::KinesisLocal => "kinesis-local",
             Self::Ministack => "ministack",
             Self::Moto => "moto",
+            Self::Boto3 => "boto3",
+            Self::AggregationPython => "aws_kinesis_agg",
+            Self::AggregationNode => "aws-kinesis-agg",
         }
     }
 
@@ -50,6 +63,9 @@ impl Tool {
             Self::KinesisLocal => "0.6.2",
             Self::Ministack => "1.5.33",
             Self::Moto => "5.2.5",
+            Self::Boto3 => "1.40.0",
+            Self::AggregationPython => "1.2.3",
+            Self::AggregationNode => "4.0.4",
         }
     }
 
@@ -63,12 +79,19 @@ impl Tool {
                     "native-sqlite,http-server,cli",
                 ],
             },
-            Self::KinesisLocal => Source::Npm,
+            Self::KinesisLocal | Self::AggregationNode => Source::Npm,
             Self::Ministack => Source::Pip {
                 packages: &["ministack==1.5.33", "cbor2"],
             },
             Self::Moto => Source::Pip {
                 packages: &["moto[server]==5.2.5"],
+            },
+            Self::Boto3 => Source::Pip {
+                packages: &["boto3==1.40.0"],
+            },
+            // It does not name all it needs.
+            Self::AggregationPython => Source::Pip {
+                packages: &["aws_kinesis_agg==1.2.3", "protobuf==7.*", "six"],
             },
         }
     }

@@ -10,6 +10,7 @@
 mod support;
 
 mod children;
+mod fan_out;
 mod local;
 mod one_daemon;
 mod outages;

@@ -7,7 +7,7 @@ use super::world::{World, seconds, wait_flow, wait_processed};
 
 /// Sees that no child shard began before all of its parents were checkpointed at their end (I.23).
 #[track_caller]
-fn assert_parents_first(world: &World, ledger: &Ledger) {
+pub fn assert_parents_first(world: &World, ledger: &Ledger) {
     let mut checked = 0;
     for shard in world.aws.list_shards("stream") {
         let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()];
@@ -47,7 +47,7 @@ fn assert_parents_first(world: &World, ledger: &Ledger) {
 /// Sees that the records of each place in the hash space came in the order they were put, across
 /// shards: `load-ROUND-PLACE`.
 #[track_caller]
-fn assert_order_across_shards(ledger: &Ledger) {
+pub fn assert_order_across_shards(ledger: &Ledger) {
     let mut last: HashMap<&str, (u64, &str)> = HashMap::new();
     let mut seen = std::collections::HashSet::new();
     for event in ledger.of("processRecords") {

@@ -25,8 +25,13 @@ pub struct World {
 impl World {
     /// Embedded services with a stream of so many shards.
     pub fn new(name: &str, shards: u32) -> Self {
+        Self::with(name, shards, &[])
+    }
+
+    /// The same, with more arguments for `kcl-daemon local serve`.
+    pub fn with(name: &str, shards: u32, arguments: &[&str]) -> Self {
         let sandbox = Sandbox::new(name);
-        let services = Services::embedded(&sandbox, &[(STREAM, shards)]);
+        let services = Services::with(&sandbox, &[(STREAM, shards)], 0, arguments);
         let aws = Aws::at(&services.endpoints());
         Self {
             aws,
@@ -45,6 +50,13 @@ impl World {
         self.services
             .properties(APPLICATION, STREAM, &recorder.command())
             .failover_millis(failover)
+    }
+
+    /// Properties for enhanced fan-out, as a file without any polling key means it.
+    pub fn fan_out(&self, recorder: &Recorder, failover: u64) -> Properties {
+        self.properties(recorder, failover)
+            .without("retrievalMode")
+            .without("idleTimeBetweenReadsInMillis")
     }
 
     /// A daemon on the first host.

@@ -128,7 +128,7 @@ async fn go_through(world: &World, reading: &mut Reading) {
     }
     world.put(named("d", 5));
     world.split();
-    reading.to_end().await;
+    reading.read_to_end().await;
 }
 
 fn check(world: &World, reading: &Reading, operation: &str, action: &Action) -> Result<(), String> {

@@ -4,7 +4,8 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `errors.rs` | the table of `tests/cases/retrieval/errors.json`: no error loses or repeats a record |
-//! | `fanout.rs` | the life of subscriptions: renewal, expiry, slow children, registration, take-over |
+//! | `fanout.rs` | the life of subscriptions: renewal, expiry, breaks, slow children, positions |
+//! | `consumers.rs` | the registered consumer: limits, deletion, others that use it |
 //! | `polling.rs` | limits of reading: hundreds of shards, the pace, large records in bounded memory |
 //! | `aggregates.rs` | aggregates as the published aggregation modules make and read them |
 #![allow(
@@ -14,8 +15,12 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../emulators/tools.rs"]
+#[allow(dead_code, reason = "two of its tools are used here")]
+mod tools;
 
 mod aggregates;
+mod consumers;
 mod errors;
 mod fanout;
 mod faults;

@@ -240,7 +240,7 @@ fn a_shard_whose_end_names_no_children_ends_with_those_that_are_listed() {
             world.put(named("a", 3));
             world.split();
             let mut reading = world.fetch(0, "TRIM_HORIZON");
-            reading.to_end().await;
+            reading.read_to_end().await;
             assert_eq!(reading.read, named("a", 3));
             assert_eq!(
                 reading.children.unwrap(),

@@ -268,7 +268,7 @@ impl Reading {
     }
 
     /// Reads to the end of the shard.
-    pub async fn to_end(&mut self) {
+    pub async fn read_to_end(&mut self) {
         while self.children.is_none() {
             self.next().await;
         }

@@ -79,11 +79,21 @@ impl Daemon {
         arguments: &[&str],
         stdin: Stdio,
     ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kcl-daemon"));
+        command.args(arguments).stdin(stdin);
+        Self::launch(host, properties, command)
+    }
+
+    /// Starts a command that starts `kcl-daemon`, or is it under another name.
+    pub fn launch<'a>(
+        host: impl Into<Host<'a>>,
+        properties: &Properties,
+        mut command: Command,
+    ) -> Self {
         let host = host.into();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = host.sandbox().path().join(format!("daemon-{number}.log"));
         let file = File::create(&log).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kcl-daemon"));
         for (name, _) in std::env::vars_os() {
             // What this machine has set up must not reach into the tests.
             if name
@@ -94,12 +104,10 @@ impl Daemon {
             }
         }
         let process = command
-            .args(arguments)
             .envs(properties.variables())
             .env(MARK, host.sandbox().path())
             .env("XDG_RUNTIME_DIR", host.locks())
             .env("TMPDIR", host.locks())
-            .stdin(stdin)
             .stdout(file.try_clone().expect("the log file"))
             .stderr(file)
             .spawn()

@@ -10,6 +10,7 @@
 
 pub mod aws;
 pub mod daemon;
+pub mod fake_http;
 pub mod ledger;
 pub mod load;
 pub mod processes;
@@ -25,6 +26,7 @@ pub mod waiting;
 pub use self::{
     aws::{Aws, LeaseRow, Put},
     daemon::{Daemon, Exit},
+    fake_http::{Answer, FakeHttp, Request},
     ledger::{Event, Ledger},
     load::Load,
     properties::{Endpoints, Properties},

@@ -73,6 +73,13 @@ impl Properties {
         self
     }
 
+    /// Takes a variable out of the daemon's environment.
+    #[must_use]
+    pub fn without_environment(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// `failoverTimeMillis`.
     #[must_use]
     pub fn failover_millis(self, millis: u64) -> Self {

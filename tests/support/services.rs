@@ -24,6 +24,11 @@ impl Services {
 
     /// As [`Self::embedded`], on a given port.
     pub fn on_port(sandbox: &Sandbox, streams: &[(&str, u32)], port: u16) -> Self {
+        Self::with(sandbox, streams, port, &[])
+    }
+
+    /// As [`Self::on_port`], with more arguments.
+    pub fn with(sandbox: &Sandbox, streams: &[(&str, u32)], port: u16, arguments: &[&str]) -> Self {
         let log = sandbox.path().join("services.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kcl-daemon"));
         command.args(["local", "serve", "--port", &port.to_string()]);
@@ -31,6 +36,7 @@ impl Services {
             command.args(["--stream", &format!("{name}:{shards}")]);
         }
         let mut process = command
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("a log file"))

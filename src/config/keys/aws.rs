@@ -53,10 +53,15 @@ pub(super) const KEYS: &[KeySpec] = &[
         .java("Only `cloudWatchClient.endpointOverride` works."),
     uri("stsEndpoint", Ours)
         .since("kcl-daemon")
-        .effect("Endpoint of STS for roles that are assumed.").not_yet("roles are assumed at the endpoint of their own arguments")
+        .effect("Endpoint of STS, for roles that are assumed and for web identity. `endpoint=` in a provider's arguments beats it, it beats `AWS_ENDPOINT_URL_STS`. Roles of a profile follow the profile and the environment.")
         .java("Only `endpoint=` inside the provider's arguments works."),
     region("kinesisRegionName", Ours).since("kcl-daemon").effect("Region of Kinesis."),
     region("dynamoDBRegionName", Ours).since("kcl-daemon").effect("Region of the lease table."),
+    KeySpec::new("stsRegionName", Endpoints, ValueType::Region, Ours)
+        .absent("`AWS_REGION`, `AWS_DEFAULT_REGION`, profile, the region of Kinesis")
+        .since("kcl-daemon")
+        .effect("Region of STS, for roles that are assumed and for web identity. `endpointRegion=` in a provider's arguments beats it.")
+        .java("Only `endpointRegion=` inside the provider's arguments works; `regionName` does not count."),
     region("cloudWatchRegionName", Ours).since("kcl-daemon").effect("Region of metrics.").not_yet("metrics are not published"),
     region("kinesisClient.region", Object).since("2.7.0 / 3.0").effect("Region of Kinesis; beats `regionName` and `kinesisRegionName`."),
     uri("kinesisClient.endpointOverride", Object).since("2.7.0 / 3.0").effect("Endpoint of Kinesis; beats `kinesisEndpoint`."),

@@ -11,7 +11,7 @@ pub(super) const KEYS: &[KeySpec] = &[
     KeySpec::millis("failoverTimeMillis", Leases, Primitive)
         .at_least(100)
         .default("10000")
-        .effect("How long a lease lives without renewal: the time until the shards of a dead worker are taken. Renewed at a third of it.")
+        .effect("How long a lease lives without renewal: the time until the shards of a dead worker are taken. Renewed at a third of it. Less than 300 becomes 300.")
         .java("Negative values are accepted and lead to nonsense."),
     KeySpec::millis("shardSyncIntervalMillis", Leases, Primitive)
         .default("60000")
@@ -218,7 +218,12 @@ pub(super) const ASSIGNMENT_KEYS: &[KeySpec] = &[
     protection("workerMetricsDeletionProtectionEnabled", METRICS),
     tags("workerMetricsTags", METRICS),
     // §5.12
-    table_name("coordinatorStateTableName", STATE).absent("`<applicationName>-CoordinatorState`"),
+    KeySpec::text("coordinatorStateTableName", MetadataTables)
+        .bean(STATE)
+        .since("3.0.0")
+        .absent("`<applicationName>-CoordinatorState`")
+        .effect("Name of the table in which a fleet of KCL 3.0 to 3.4 coordinates itself. If it is there, the daemon takes no lease beside that fleet.")
+        .java("An empty value is passed on and breaks later."),
     billing("coordinatorStateBillingMode", STATE),
     capacity("coordinatorStateReadCapacity", STATE),
     capacity("coordinatorStateWriteCapacity", STATE),

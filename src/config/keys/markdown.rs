@@ -3,7 +3,7 @@
 use super::{AliasKind, Group, Holding, KeySpec, Range, Status, ValueType, all};
 use std::fmt::Write;
 
-const CHAPTERS: [(Group, &str, &str); 14] = [
+pub(super) const CHAPTERS: [(Group, &str, &str); 14] = [
     (
         Group::Child,
         "Processor",

@@ -8,6 +8,7 @@ mod markdown;
 mod metrics;
 mod past;
 mod retrieval;
+pub mod text;
 
 pub use markdown::render_markdown;
 

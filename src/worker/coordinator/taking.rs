@@ -10,6 +10,7 @@ use crate::core::assignment::taker::{self, Candidate};
 use crate::core::assignment::view::{Holding, availability};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Counter, Lease};
+use crate::core::sequence::Position;
 use crate::core::time::Moment;
 use crate::os::time::within;
 use crate::ports::Written;
@@ -177,7 +178,15 @@ impl Coordinator {
         } else {
             "took the lease"
         };
-        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{how}");
+        // Many believe that the configured position counts at each start.
+        let note = match lease.checkpoint.position {
+            Position::Number(_) => format!(
+                "; position ignored: checkpoint exists (initial position {})",
+                self.settings.initial_position.sentinel()
+            ),
+            _ => String::new(),
+        };
+        info!(shard = %lease.shard_id(), checkpoint = %lease.checkpoint, "{how}{note}");
         let handle = self.keep(&lease, sent);
         self.watch_for_loss(&handle);
         if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
