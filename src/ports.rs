@@ -17,7 +17,7 @@ use crate::core::migration::client_version::ClientVersion;
 use crate::core::migration::single_table::TableStatus;
 use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::core::sequence::{ExtendedSequenceNumber, SequenceNumber};
-use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
+use crate::core::stream::{ChildShard, IteratorStart, Record, RecordView, Shard, ShardFilter};
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 
@@ -352,6 +352,52 @@ pub struct RecordsPage {
     pub children: Vec<ChildShard>,
 }
 
+impl RecordsPage {
+    /// Gives the records to `sink`, in order; what is left is the rest of the answer.
+    pub fn pour_into(self, sink: &mut dyn RecordSink) -> PageEnd {
+        sink.restart();
+        for record in &self.records {
+            sink.record(record.view());
+        }
+        PageEnd {
+            next: self.next,
+            millis_behind_latest: self.millis_behind_latest,
+            children: self.children,
+        }
+    }
+}
+
+/// An answer to GetRecords without its records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PageEnd {
+    /// As [`RecordsPage::next`].
+    pub next: Option<ShardIterator>,
+    /// As [`RecordsPage::millis_behind_latest`].
+    pub millis_behind_latest: Option<i64>,
+    /// As [`RecordsPage::children`].
+    pub children: Vec<ChildShard>,
+}
+
+/// Takes the records of an answer while it comes in, so that nobody has to hold them all.
+pub trait RecordSink: Send {
+    /// An answer begins. Whatever was taken before was part of an answer that broke off and is
+    /// forgotten.
+    fn restart(&mut self);
+
+    /// The next record.
+    fn record(&mut self, record: RecordView<'_>);
+}
+
+impl RecordSink for Vec<Record> {
+    fn restart(&mut self) {
+        self.clear();
+    }
+
+    fn record(&mut self, record: RecordView<'_>) {
+        self.push(record.to_record());
+    }
+}
+
 /// The stream.
 #[async_trait]
 pub trait Stream: Send + Sync {
@@ -378,6 +424,19 @@ pub trait Stream: Send + Sync {
         iterator: &ShardIterator,
         limit: u32,
     ) -> Result<RecordsPage, StreamError>;
+
+    /// [`Stream::get_records`] for the hot path: the same answer, but its records go to `sink` one by
+    /// one, without a copy of each being made. What the sink has taken counts only when this succeeds.
+    async fn read_records(
+        &self,
+        shard: &ShardId,
+        iterator: &ShardIterator,
+        limit: u32,
+        sink: &mut dyn RecordSink,
+    ) -> Result<PageEnd, StreamError> {
+        let page = self.get_records(shard, iterator, limit).await?;
+        Ok(page.pour_into(sink))
+    }
 
     /// How far the service's wall clock is ahead of [`Clock::wall_millis`], milliseconds, as far as its
     /// answers have told; never too large. Needed where this host names an instant to the service.
@@ -425,6 +484,32 @@ pub struct SubscriptionEvent {
     pub children: Vec<ChildShard>,
 }
 
+impl SubscriptionEvent {
+    /// Gives the records to `sink`, in order; what is left is the rest of the event.
+    pub fn pour_into(self, sink: &mut dyn RecordSink) -> EventEnd {
+        sink.restart();
+        for record in &self.records {
+            sink.record(record.view());
+        }
+        EventEnd {
+            continuation: self.continuation,
+            millis_behind_latest: self.millis_behind_latest,
+            children: self.children,
+        }
+    }
+}
+
+/// An event without its records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventEnd {
+    /// As [`SubscriptionEvent::continuation`].
+    pub continuation: Option<SequenceNumber>,
+    /// As [`SubscriptionEvent::millis_behind_latest`].
+    pub millis_behind_latest: Option<i64>,
+    /// As [`SubscriptionEvent::children`].
+    pub children: Vec<ChildShard>,
+}
+
 /// An open subscription to a shard. Dropping it ends it. What is not asked for is not read: the
 /// service's flow control then holds further events back.
 #[async_trait]
@@ -432,6 +517,16 @@ pub trait Subscription: Send {
     /// The next event; `None` when the service has completed the subscription. May be dropped and
     /// called again without losing anything. After `None` or an error nothing follows.
     async fn next(&mut self) -> Result<Option<SubscriptionEvent>, StreamError>;
+
+    /// [`Subscription::next`] for the hot path: the same event, but its records go to `sink` one by one,
+    /// without a copy of each being made. While it waits, and when it is dropped, the sink has nothing.
+    async fn next_into(
+        &mut self,
+        sink: &mut dyn RecordSink,
+    ) -> Result<Option<EventEnd>, StreamError> {
+        let event = self.next().await?;
+        Ok(event.map(|event| event.pour_into(sink)))
+    }
 
     /// It was silent for too long: what carries it should not carry another one.
     fn distrust(&self) {}

@@ -4,10 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::json::{push_integer, push_optional_integer, push_string};
+use crate::payload::{Base64, push_encoded};
 
 const HEAD: &[u8] = br#"{"action":"processRecords","records":["#;
 
@@ -16,9 +14,18 @@ const HEAD: &[u8] = br#"{"action":"processRecords","records":["#;
 pub enum Data<'a> {
     /// Bytes, encoded to base64 on their way into the buffer.
     Raw(&'a [u8]),
-    /// Base64 as Kinesis delivered it (standard alphabet, padded, no line breaks): copied. Other
-    /// text cannot break the line, but the child will not be able to decode it.
-    Base64(&'a str),
+    /// Base64 as Kinesis delivered it: copied.
+    Base64(Base64<'a>),
+}
+
+impl Data<'_> {
+    /// Bytes of the payload itself, decoded.
+    pub const fn payload_len(&self) -> usize {
+        match self {
+            Data::Raw(bytes) => bytes.len(),
+            Data::Base64(text) => text.decoded_len(),
+        }
+    }
 }
 
 /// One record as the child will see it (protocol.md §4).
@@ -71,12 +78,12 @@ impl BatchEncoder {
             out.push(b',');
         }
         self.records += 1;
-        out.extend_from_slice(br#"{"data":"#);
+        out.extend_from_slice(br#"{"data":""#);
         match record.data {
-            Data::Raw(bytes) => push_base64(out, bytes),
-            Data::Base64(text) => push_string(out, text),
+            Data::Raw(bytes) => push_encoded(out, bytes),
+            Data::Base64(text) => out.extend_from_slice(text.as_bytes()),
         }
-        out.extend_from_slice(br#","partitionKey":"#);
+        out.extend_from_slice(br#"","partitionKey":"#);
         push_string(out, record.partition_key);
         out.extend_from_slice(br#","sequenceNumber":"#);
         push_string(out, record.sequence_number);
@@ -96,6 +103,11 @@ impl BatchEncoder {
     /// Bytes of the line so far, its head included.
     pub fn size(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Gives up the batch and gives the buffer back.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// Closes the line. `millis_behind` is how far the batch is behind the tip of the shard, in
@@ -151,19 +163,6 @@ impl fmt::Debug for EncodedBatch {
     }
 }
 
-fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let space = out.get_mut(start..).unwrap_or_default();
-    let written = STANDARD
-        .encode_slice(bytes, space)
-        // proven: the space above is exactly what padded base64 of these bytes takes.
-        .expect("room for the encoded bytes");
-    out.truncate(start + written);
-    out.push(b'"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +181,10 @@ mod tests {
     fn the_line_byte_for_byte() {
         let mut encoder = BatchEncoder::new();
         encoder.push(&record(Data::Raw(br#"{"n":1}"#), 0));
-        encoder.push(&record(Data::Base64("eyJuIjoxfQ=="), 7));
+        encoder.push(&record(
+            Data::Base64(Base64::new(b"eyJuIjoxfQ==").unwrap()),
+            7,
+        ));
         let batch = encoder.finish(Some(42));
         assert_eq!(batch.records(), 2);
         assert_eq!(
@@ -205,33 +207,6 @@ mod tests {
             batch.bytes(),
             b"{\"action\":\"processRecords\",\"records\":[],\"millisBehindLatest\":null}\n"
         );
-    }
-
-    #[test]
-    fn base64_is_standard_and_padded() {
-        for (bytes, expected) in [
-            (&b""[..], r#""""#),
-            (b"f", r#""Zg==""#),
-            (b"fo", r#""Zm8=""#),
-            (b"foo", r#""Zm9v""#),
-            (&[0xfb, 0xff, 0xfe], r#""+//+""#),
-        ] {
-            let mut out = Vec::new();
-            push_base64(&mut out, bytes);
-            assert_eq!(out, expected.as_bytes(), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn data_that_is_not_base64_cannot_break_the_line() {
-        let mut encoder = BatchEncoder::new();
-        encoder.push(&record(Data::Base64("a\"},\n{é"), 0));
-        let batch = encoder.finish(None);
-        let (last, body) = batch.bytes().split_last().unwrap();
-        assert_eq!(*last, b'\n');
-        assert!(body.iter().all(|byte| (b' '..=b'~').contains(byte)));
-        let value: serde_json::Value = serde_json::from_slice(body).unwrap();
-        assert_eq!(value["records"][0]["data"], "a\"},\n{é");
     }
 
     #[test]

@@ -54,11 +54,20 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 
 /// How many leading bytes can be copied as they are.
 fn plain_prefix(bytes: &[u8]) -> usize {
+    let any_special = |step: &[u8]| step.iter().fold(false, |any, &byte| any | special(byte));
     let steps = bytes
         .chunks_exact(STEP)
-        .take_while(|step| !step.iter().fold(false, |any, &byte| any | special(byte)))
+        .take_while(|step| !any_special(step))
         .count();
     let start = steps * STEP;
+    // The last bytes again with those before them, so that keys and numbers, which are short, are
+    // mostly seen in whole steps.
+    if let Some(end) = bytes.last_chunk::<STEP>()
+        && bytes.len() - start < STEP
+        && !any_special(end)
+    {
+        return bytes.len();
+    }
     let tail = bytes.get(start..).unwrap_or_default();
     start
         + tail

@@ -7,6 +7,7 @@
 //! | module | what it holds | who needs it |
 //! |---|---|---|
 //! | [`message`] | the words: dialects, actions, checkpoint requests and replies | both sides |
+//! | [`payload`] | a payload as Kinesis delivers it, checked once | daemon |
 //! | [`batch`] | `processRecords` encoded once, into one buffer | daemon |
 //! | [`codec`] | every other message as one line of JSON | both sides |
 //! | [`lines`] | bytes of a pipe → lines, in bounded memory | daemon |
@@ -27,6 +28,7 @@ pub mod from_child;
 mod json;
 pub mod lines;
 pub mod message;
+pub mod payload;
 pub mod processor;
 pub mod session;
 pub mod to_child;
@@ -38,6 +40,7 @@ pub use message::{
     Action, ActionKind, CheckpointPermission, CheckpointReply, CheckpointRequest, Dialect,
     DialectSetting, Knowledge, UnknownDialect, checkpoint_allowed, error_name,
 };
+pub use payload::Base64;
 pub use processor::{Checkpointer, RecordProcessor, run};
 pub use session::{Bad, Eof, Heard, Misuse, Phase, Session};
 pub use to_child::{Record, ToChild};

@@ -7,7 +7,7 @@ use multilang_protocol::codec::{
 };
 use multilang_protocol::to_child::{Initialization, Reply};
 use multilang_protocol::{
-    Action, ActionKind, BatchEncoder, CheckpointReply, CheckpointRequest, Data, Dialect,
+    Action, ActionKind, Base64, BatchEncoder, CheckpointReply, CheckpointRequest, Data, Dialect,
     DialectSetting, FromChild, Heard, Knowledge, Line, LineSplitter, Phase, RecordRef, Session,
     ToChild,
 };
@@ -178,7 +178,7 @@ proptest! {
                 sub_sequence_number: *sub,
             };
             raw.push(&record(Data::Raw(data)));
-            encoded.push(&record(Data::Base64(&base64)));
+            encoded.push(&record(Data::Base64(Base64::new(base64.as_bytes()).unwrap())));
         }
         let batch = raw.finish(behind);
         assert_one_ascii_line(batch.bytes())?;

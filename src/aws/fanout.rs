@@ -19,13 +19,15 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use aws_smithy_types::event_stream::RawMessage;
 
 use crate::aws::errors::{self, Call, Cause, root_cause};
+use crate::aws::event_tap::EventTap;
 use crate::aws::kinesis::{StreamRef, calling, from_child, from_record, strange, to_start};
+use crate::aws::page_scan;
 use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::IteratorStart;
 use crate::ports::{
-    ConsumerName, EnhancedFanOut, StreamConsumer, StreamError, StreamErrorKind, Subscription,
-    SubscriptionEvent,
+    ConsumerName, EnhancedFanOut, EventEnd, RecordSink, StreamConsumer, StreamError,
+    StreamErrorKind, Subscription, SubscriptionEvent,
 };
 
 /// Subscriptions on one connection: what two leave unread fits into its window (5 MB, 2 MB each).
@@ -143,12 +145,15 @@ impl EnhancedFanOut for KinesisFanOut {
             .build()
             .map_err(|error| strange("SubscribeToShard", &subject, &error.to_string()))?;
         let seat = self.lanes.seat();
+        let tap = EventTap::default();
         let output = calling("SubscribeToShard", &subject, || {
             seat.client
                 .subscribe_to_shard()
                 .consumer_arn(consumer_arn)
                 .shard_id(shard.as_str())
                 .starting_position(position.clone())
+                .customize()
+                .interceptor(tap.clone())
                 .send()
         })
         .await
@@ -159,6 +164,7 @@ impl EnhancedFanOut for KinesisFanOut {
         })?;
         Ok(Box::new(KinesisSubscription {
             output,
+            tap,
             subject,
             seat,
         }))
@@ -185,6 +191,8 @@ fn consumer_of(
 
 struct KinesisSubscription {
     output: SubscribeToShardOutput,
+    /// Has the JSON of the events that the output tells of.
+    tap: EventTap,
     subject: String,
     seat: Seat,
 }
@@ -198,12 +206,29 @@ impl fmt::Debug for KinesisSubscription {
 #[async_trait]
 impl Subscription for KinesisSubscription {
     async fn next(&mut self) -> Result<Option<SubscriptionEvent>, StreamError> {
+        let mut records = Vec::new();
+        let end = self.next_into(&mut records).await?;
+        Ok(end.map(|end| SubscriptionEvent {
+            records,
+            continuation: end.continuation,
+            millis_behind_latest: end.millis_behind_latest,
+            children: end.children,
+        }))
+    }
+
+    async fn next_into(
+        &mut self,
+        sink: &mut dyn RecordSink,
+    ) -> Result<Option<EventEnd>, StreamError> {
         loop {
             // May be dropped and called again: the SDK keeps what has arrived between its awaits.
             return match self.output.event_stream.recv().await {
                 Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => {
-                    from_event(event)
-                        .map(Some)
+                    let end = match self.tap.take() {
+                        Some(json) => scanned_event(&json, sink),
+                        None => from_event(event).map(|event| event.pour_into(sink)),
+                    };
+                    end.map(Some)
                         .map_err(|what| strange("SubscribeToShard", &self.subject, &what))
                 }
                 // An event of a kind that this SDK does not know.
@@ -230,16 +255,31 @@ impl Subscription for KinesisSubscription {
     }
 }
 
-fn from_event(event: types::SubscribeToShardEvent) -> Result<SubscriptionEvent, String> {
-    let continuation = match event.continuation_sequence_number.as_str() {
+/// An event whose JSON was taken out of its frame.
+pub(super) fn scanned_event(json: &[u8], sink: &mut dyn RecordSink) -> Result<EventEnd, String> {
+    // The tap has looked: it is of the plain kind.
+    let rest = page_scan::scan(json, sink).map_err(|strange| strange.to_string())?;
+    Ok(EventEnd {
+        continuation: continuation(rest.continuation.as_deref().unwrap_or_default())?,
+        // As the SDK has it when the service does not say.
+        millis_behind_latest: Some(rest.end.millis_behind_latest.unwrap_or(0)),
+        children: rest.end.children,
+    })
+}
+
+fn continuation(number: &str) -> Result<Option<SequenceNumber>, String> {
+    match number {
         // Absent at the end of the shard; the SDK makes it empty.
-        "" => None,
-        number => Some(SequenceNumber::parse(number).map_err(|_| {
+        "" => Ok(None),
+        number => SequenceNumber::parse(number).map(Some).map_err(|_| {
             format!("an event has the continuation sequence number '{number}', which is none")
-        })?),
-    };
+        }),
+    }
+}
+
+pub(super) fn from_event(event: types::SubscribeToShardEvent) -> Result<SubscriptionEvent, String> {
     Ok(SubscriptionEvent {
-        continuation,
+        continuation: continuation(&event.continuation_sequence_number)?,
         millis_behind_latest: Some(event.millis_behind_latest),
         children: event
             .child_shards
@@ -257,7 +297,7 @@ fn from_event(event: types::SubscribeToShardEvent) -> Result<SubscriptionEvent, 
 
 /// Sorts the failure of an open stream of events. An exception in it comes without an HTTP status; one
 /// whose name is not known counts as a stumble of the service.
-fn cause_of(error: &SdkError<SubscribeToShardEventStreamError, RawMessage>) -> Cause {
+pub(super) fn cause_of(error: &SdkError<SubscribeToShardEventStreamError, RawMessage>) -> Cause {
     match error {
         SdkError::ServiceError(exception) => Cause::Answer {
             status: 500,

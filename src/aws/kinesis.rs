@@ -5,10 +5,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::operation::get_records::builders::GetRecordsFluentBuilder;
 use aws_sdk_kinesis::types::{self, ShardFilterType, ShardIteratorType, StreamStatus};
+use aws_smithy_async::rt::sleep::SharedAsyncSleep;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
@@ -23,7 +28,8 @@ use crate::core::ids::ShardId;
 use crate::core::sequence::SequenceNumber;
 use crate::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
 use crate::ports::{
-    Clock, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind, StreamSummary,
+    Clock, PageEnd, RecordSink, RecordsPage, ShardIterator, Stream, StreamError, StreamErrorKind,
+    StreamSummary,
 };
 
 /// The most records that one GetRecords may ask for.
@@ -70,19 +76,29 @@ impl StreamRef {
 /// A stream of Kinesis.
 #[derive(Debug, Clone)]
 pub struct KinesisStream {
-    client: Client,
-    stream: StreamRef,
+    pub(super) client: Client,
+    pub(super) stream: StreamRef,
+    /// How long a call may take, and what measures it.
+    pub(super) limit: Option<(Duration, SharedAsyncSleep)>,
+    /// Answers in a row that only the SDK could read.
+    pub(super) strange: Arc<AtomicUsize>,
     service_clock: Option<ServiceClock>,
 }
 
 impl KinesisStream {
     /// A stream reached through a client, whose settings limit how long a call may take.
     #[must_use]
-    pub const fn new(client: Client, stream: StreamRef) -> Self {
+    pub fn new(client: Client, stream: StreamRef) -> Self {
+        let config = client.config();
+        let timeout = config
+            .timeout_config()
+            .and_then(|timeouts| timeouts.operation_timeout());
         Self {
+            limit: timeout.zip(config.sleep_impl()),
+            strange: Arc::default(),
+            service_clock: None,
             client,
             stream,
-            service_clock: None,
         }
     }
 
@@ -98,8 +114,8 @@ impl KinesisStream {
             .build();
         Self {
             client: Client::from_conf(config),
-            stream: self.stream,
             service_clock: Some(service_clock),
+            ..self
         }
     }
 
@@ -107,8 +123,20 @@ impl KinesisStream {
         format!("stream {}", self.stream.display_name())
     }
 
-    fn on_shard(&self, shard: &ShardId) -> String {
+    pub(super) fn on_shard(&self, shard: &ShardId) -> String {
         format!("shard {shard} of stream {}", self.stream.display_name())
+    }
+
+    pub(super) fn records_request(
+        &self,
+        iterator: &ShardIterator,
+        limit: u32,
+    ) -> GetRecordsFluentBuilder {
+        self.client
+            .get_records()
+            .set_stream_arn(self.stream.arn())
+            .shard_iterator(&iterator.0)
+            .limit(i32::try_from(limit.clamp(1, MOST_RECORDS)).unwrap_or(i32::MAX))
     }
 
     async fn list_page(
@@ -225,31 +253,25 @@ impl Stream for KinesisStream {
         limit: u32,
     ) -> Result<RecordsPage, StreamError> {
         let subject = self.on_shard(shard);
-        let output = calling("GetRecords", &subject, || {
-            self.client
-                .get_records()
-                .set_stream_arn(self.stream.arn())
-                .shard_iterator(&iterator.0)
-                .limit(i32::try_from(limit.clamp(1, MOST_RECORDS)).unwrap_or(i32::MAX))
-                .send()
-        })
-        .await?;
-        let unreadable = |what: String| strange("GetRecords", &subject, &what);
-        Ok(RecordsPage {
-            next: to_iterator(output.next_shard_iterator),
-            millis_behind_latest: output.millis_behind_latest,
-            children: output
-                .child_shards
-                .unwrap_or_default()
-                .into_iter()
-                .map(|child| from_child(child).map_err(unreadable))
-                .collect::<Result<_, _>>()?,
-            records: output
-                .records
-                .into_iter()
-                .map(|record| from_record(record).map_err(unreadable))
-                .collect::<Result<_, _>>()?,
-        })
+        let request = self.records_request(iterator, limit);
+        let output = calling("GetRecords", &subject, || request.clone().send()).await?;
+        from_output(output).map_err(|what| strange("GetRecords", &subject, &what))
+    }
+
+    async fn read_records(
+        &self,
+        shard: &ShardId,
+        iterator: &ShardIterator,
+        limit: u32,
+        sink: &mut dyn RecordSink,
+    ) -> Result<PageEnd, StreamError> {
+        match self.scan_records(shard, iterator, limit, sink).await? {
+            Some(end) => Ok(end),
+            None => {
+                let page = self.get_records(shard, iterator, limit).await?;
+                Ok(page.pour_into(sink))
+            }
+        }
     }
 
     fn service_clock_ahead(&self) -> i64 {
@@ -257,6 +279,24 @@ impl Stream for KinesisStream {
             .as_ref()
             .map_or(0, ServiceClock::ahead_millis)
     }
+}
+
+pub(super) fn from_output(output: GetRecordsOutput) -> Result<RecordsPage, String> {
+    Ok(RecordsPage {
+        next: to_iterator(output.next_shard_iterator),
+        millis_behind_latest: output.millis_behind_latest,
+        children: output
+            .child_shards
+            .unwrap_or_default()
+            .into_iter()
+            .map(from_child)
+            .collect::<Result<_, _>>()?,
+        records: output
+            .records
+            .into_iter()
+            .map(from_record)
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 /// Calls, and once more after a hiccup.
@@ -330,7 +370,7 @@ pub(super) fn to_start(
     }
 }
 
-fn to_iterator(iterator: Option<String>) -> Option<ShardIterator> {
+pub(super) fn to_iterator(iterator: Option<String>) -> Option<ShardIterator> {
     iterator
         .filter(|iterator| !iterator.is_empty())
         .map(ShardIterator)
@@ -412,7 +452,7 @@ pub(super) fn from_record(record: types::Record) -> Result<Record, String> {
 
 /// Milliseconds of a time, to the nearest. The service sends seconds with a fraction, which as a float
 /// mostly lie a few nanoseconds below the millisecond that was meant; cutting off would lose one.
-fn millis(time: &DateTime) -> i64 {
+pub(super) fn millis(time: &DateTime) -> i64 {
     let fraction = (i64::from(time.subsec_nanos()) + 500_000) / 1_000_000;
     time.secs().saturating_mul(1000).saturating_add(fraction)
 }

@@ -14,6 +14,7 @@
 //! | [`metadata`], [`worker_metrics`], [`coordinator`], [`migration`] | items of the 3.x coordination |
 //! | [`platform`] | how busy the host or container is |
 //! | [`kinesis`] | the stream: [`crate::ports::Stream`] |
+//! | `records`, `handover`, `event_tap`, `page_scan`, `cursor` | the hot path: answers and events read while they come in |
 //! | [`fanout`] | enhanced fan-out: [`crate::ports::EnhancedFanOut`] |
 //! | [`probe`] | looking without touching, for `check --online` |
 //! | [`service_clock`] | how far the service's clock is ahead of this host's |
@@ -24,21 +25,28 @@
 pub mod clients;
 pub mod coordinator;
 pub mod credentials;
+mod cursor;
 pub mod dynamodb;
 pub mod errors;
+mod event_tap;
 pub mod expression;
 pub mod fanout;
+mod handover;
 pub mod http;
 pub mod index;
 pub mod item;
 pub mod kinesis;
 pub mod metadata;
 pub mod migration;
+pub mod page_scan;
 pub mod platform;
 pub mod probe;
+mod records;
 pub mod service_clock;
 pub mod table;
 pub mod worker_metrics;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod wire_samples;

@@ -1,14 +1,21 @@
 //! A service made of a function, under the SDK's real client: for the tests of this module.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, TokioSleep};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body::Frame;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 
 use crate::aws::clients::{Access, ClientSettings};
@@ -23,6 +30,14 @@ pub(crate) enum Reply {
     Json(u16, Value),
     /// Answers with something else.
     Text(u16, &'static str),
+    /// Answers 200 with these pieces of a body, and then ends or, if `breaks`, breaks off.
+    Wire {
+        content_type: &'static str,
+        pieces: Vec<Vec<u8>>,
+        breaks: bool,
+    },
+    /// Answers 200 and sends a byte every 50 ms, for ever.
+    Trickle,
     /// Is not there.
     Refused,
     /// Closes the connection.
@@ -54,6 +69,60 @@ pub(crate) struct Seen {
     pub(crate) agents: String,
     /// The address.
     pub(crate) uri: String,
+}
+
+/// A body in pieces.
+pub(crate) fn cut(body: &[u8], cuts: &[Index]) -> Vec<Vec<u8>> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+    cuts.extend([0, body.len()]);
+    cuts.sort_unstable();
+    let pieces = cuts.windows(2).map(|cut| body[cut[0]..cut[1]].to_vec());
+    pieces.collect()
+}
+
+/// The pieces of a body, each as a frame of its own.
+struct Pieces {
+    left: std::vec::IntoIter<Vec<u8>>,
+    breaks: bool,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(match self.left.next() {
+            Some(piece) => Some(Ok(Frame::data(piece.into()))),
+            None if self.breaks => Some(Err(std::io::ErrorKind::ConnectionReset.into())),
+            None => None,
+        })
+    }
+}
+
+/// A body that never ends.
+struct Trickle(Option<Pin<Box<aws_smithy_async::rt::sleep::Sleep>>>);
+
+impl http_body::Body for Trickle {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let nap = || Box::pin(TokioSleep::new().sleep(Duration::from_millis(50)));
+        let pause = self.0.get_or_insert_with(nap);
+        match pause.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.0 = None;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+            }
+        }
+    }
 }
 
 type Answer = dyn Fn(&str, &Value) -> Reply + Send + Sync;
@@ -146,6 +215,26 @@ impl HttpConnector for FakeService {
             }
             Reply::Text(status, body) => {
                 HttpConnectorFuture::ready(Ok(response(status, body.to_owned())))
+            }
+            Reply::Wire {
+                content_type,
+                pieces,
+                breaks,
+            } => {
+                let body = SdkBody::from_body_1_x(Pieces {
+                    left: pieces.into_iter(),
+                    breaks,
+                });
+                let mut response = HttpResponse::new(200.try_into().unwrap(), body);
+                response.headers_mut().insert("content-type", content_type);
+                HttpConnectorFuture::ready(Ok(response))
+            }
+            Reply::Trickle => {
+                let body = SdkBody::from_body_1_x(Trickle(None));
+                let mut response = HttpResponse::new(200.try_into().unwrap(), body);
+                let headers = response.headers_mut();
+                headers.insert("content-type", "application/x-amz-json-1.1");
+                HttpConnectorFuture::ready(Ok(response))
             }
             Reply::Refused => {
                 HttpConnectorFuture::ready(Err(io(std::io::ErrorKind::ConnectionRefused)))

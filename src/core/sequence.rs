@@ -40,10 +40,13 @@ impl SequenceNumber {
     /// # Errors
     /// Anything but one or more ASCII digits is refused, the empty text too.
     pub fn parse(text: &str) -> Result<Self, InvalidPosition> {
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(InvalidPosition::new(text));
-        }
-        Ok(Self(Arc::from(text)))
+        Digits::parse(text).map(Self::from)
+    }
+
+    /// The same, borrowed.
+    #[must_use]
+    pub fn as_digits(&self) -> Digits<'_> {
+        Digits(&self.0)
     }
 
     /// The digits that count.
@@ -55,6 +58,41 @@ impl SequenceNumber {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A sequence number that somebody else owns: what a record on the wire has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digits<'a>(&'a str);
+
+impl<'a> Digits<'a> {
+    /// Takes decimal digits, as [`SequenceNumber::parse`].
+    ///
+    /// # Errors
+    /// Anything but one or more ASCII digits is refused, the empty text too.
+    pub fn parse(text: &'a str) -> Result<Self, InvalidPosition> {
+        Self::parse_bytes(text.as_bytes()).ok_or_else(|| InvalidPosition::new(text))
+    }
+
+    /// The same of bytes.
+    #[must_use]
+    pub fn parse_bytes(bytes: &'a [u8]) -> Option<Self> {
+        // Without an early end, so that the compiler can look at many digits at once.
+        let all = bytes.iter().fold(true, |all, b| all & b.is_ascii_digit());
+        let text = std::str::from_utf8(bytes).ok()?;
+        (all && !text.is_empty()).then_some(Self(text))
+    }
+
+    /// The digits as the service wrote them.
+    #[must_use]
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl From<Digits<'_>> for SequenceNumber {
+    fn from(digits: Digits<'_>) -> Self {
+        Self(Arc::from(digits.0))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the service says of a stream and its shards, as plain data.
 
 use bytes::Bytes;
+use multilang_protocol::Data;
 
 use crate::core::hash_range::HashRange;
 use crate::core::ids::ShardId;
-use crate::core::sequence::SequenceNumber;
+use crate::core::sequence::{Digits, SequenceNumber};
 
 /// A shard as ListShards describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,53 @@ pub struct Record {
     pub data: Bytes,
     /// Approximate arrival, milliseconds since the epoch.
     pub arrival_millis: i64,
+}
+
+impl Record {
+    /// The record, borrowed.
+    #[must_use]
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView {
+            sequence_number: self.sequence_number.as_digits(),
+            partition_key: &self.partition_key,
+            data: Data::Raw(&self.data),
+            arrival_millis: self.arrival_millis,
+        }
+    }
+}
+
+/// One record where it lies: in a [`Record`], or still in the service's answer, where its payload is
+/// base64. Nothing is copied or decoded to make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordView<'a> {
+    /// Position in the shard.
+    pub sequence_number: Digits<'a>,
+    /// The producer's partition key.
+    pub partition_key: &'a str,
+    /// The payload.
+    pub data: Data<'a>,
+    /// Approximate arrival, milliseconds since the epoch.
+    pub arrival_millis: i64,
+}
+
+impl RecordView<'_> {
+    /// The record with a copy of everything, its payload decoded.
+    #[must_use]
+    pub fn to_record(&self) -> Record {
+        Record {
+            sequence_number: self.sequence_number.into(),
+            partition_key: self.partition_key.to_owned(),
+            data: match self.data {
+                Data::Raw(bytes) => Bytes::copy_from_slice(bytes),
+                Data::Base64(text) => {
+                    let mut bytes = Vec::new();
+                    text.decode_into(&mut bytes);
+                    bytes.into()
+                }
+            },
+            arrival_millis: self.arrival_millis,
+        }
+    }
 }
 
 /// Which shards to list (the service's ShardFilter).

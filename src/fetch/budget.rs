@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::fetch::buffers::Buffers;
+
 /// Bytes per unit of the global budget, so that a permit count fits 32 bits.
 const UNIT: usize = 1024;
 
@@ -13,6 +15,7 @@ const UNIT: usize = 1024;
 pub struct Budget {
     units: Arc<Semaphore>,
     all: usize,
+    buffers: Buffers,
 }
 
 /// A part of the budget, given back when dropped.
@@ -30,7 +33,14 @@ impl Budget {
         Self {
             units: Arc::new(Semaphore::new(all)),
             all,
+            buffers: Buffers::default(),
         }
+    }
+
+    /// What the bytes are kept in.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// Takes what is free for an answer of about `bytes`, without waiting: a shard that has nothing

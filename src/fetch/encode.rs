@@ -2,11 +2,15 @@
 
 use multilang_protocol::{BatchEncoder, Data, EncodedBatch, RecordRef};
 
-use crate::core::aggregate::{Deaggregated, RangeFilter, deaggregate, looks_aggregated};
+use crate::core::aggregate::{
+    Deaggregated, RangeFilter, base64_looks_aggregated, deaggregate, looks_aggregated,
+};
 use crate::core::hash_range::HashRange;
-use crate::core::sequence::ExtendedSequenceNumber;
-use crate::core::stream::Record;
+use crate::core::sequence::{Digits, ExtendedSequenceNumber, SequenceNumber};
+use crate::core::stream::RecordView;
 use crate::fetch::budget::{Place, Share};
+use crate::fetch::buffers::GiveBack;
+use crate::ports::RecordSink;
 
 /// A batch on its way to the child.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Batch {
     pub(super) place: Option<Place>,
     /// Its part of the byte budget of all shards; dropped with the batch.
     pub(super) _share: Share,
+    /// Behind `encoded`, so that this holds the line as the last.
+    pub(super) _buffer: GiveBack,
 }
 
 impl Batch {
@@ -44,108 +50,274 @@ pub struct EncodeSettings {
 /// A page, encoded.
 #[derive(Debug)]
 pub struct Encoded {
+    /// Its lines, in order; one at least.
+    pub lines: Vec<Line>,
+    /// Its records.
+    pub records: usize,
+    /// Their payload bytes.
+    pub bytes: usize,
+    /// The first record.
+    pub first: Option<SequenceNumber>,
+    /// The last record.
+    pub last: Option<SequenceNumber>,
+    /// User records that lay outside the shard's range.
+    pub outside_range: usize,
+    /// User records that could not be read.
+    pub malformed: usize,
+    /// What is wrong with the first malformed one.
+    pub first_malformed: Option<String>,
+}
+
+/// One line and what it holds.
+#[derive(Debug)]
+pub struct Line {
     /// The line.
     pub line: EncodedBatch,
     /// The largest record in it.
     pub up_to: Option<ExtendedSequenceNumber>,
     /// Payload bytes of what is delivered.
     pub bytes: usize,
-    /// User records that lay outside the shard's range.
-    pub outside_range: usize,
-    /// User records that could not be read, and what is wrong with the first.
-    pub malformed: usize,
-    /// What is wrong with the first malformed one.
-    pub first_malformed: Option<String>,
+    /// Records of the page that it was made of.
+    pub page_records: usize,
+    /// Their payload bytes.
+    pub page_bytes: usize,
 }
 
-/// Encodes a page for a child whose shard is checkpointed up to `checkpoint`: records up to there are
+/// Encodes a page for a child, record by record as the page comes in. Records up to the checkpoint are
 /// left out (`retrieval.md` D.3).
-#[must_use]
-pub fn encode(
-    records: &[Record],
-    behind: Option<i64>,
+#[derive(Debug)]
+pub struct PageEncoder<'a> {
     settings: EncodeSettings,
-    checkpoint: &ExtendedSequenceNumber,
-) -> Encoded {
-    let payload: usize = records.iter().map(|record| record.data.len()).sum();
-    let mut encoder = BatchEncoder::with_buffer(Vec::with_capacity(
-        64 + payload.div_ceil(3) * 4 + records.len() * 256,
-    ));
-    let mut encoded = Page {
-        encoder: &mut encoder,
-        checkpoint,
-        behind_checkpoint: false,
-        up_to: None,
-        bytes: 0,
-    };
-    let (mut outside_range, mut malformed, mut first_malformed) = (0, 0, None);
-    for record in records {
-        if looks_aggregated(&record.data)
-            && let Deaggregated::UserRecords { records, dropped } =
-                deaggregate(&record.data, settings.hash_range, settings.filter)
-        {
-            for user in &records {
-                encoded.push(
-                    record,
-                    user.partition_key.as_str(),
-                    user.data,
-                    user.sub_sequence,
-                );
-            }
-            outside_range += dropped.outside_range;
-            malformed += dropped.malformed;
-            if first_malformed.is_none() {
-                first_malformed = dropped
-                    .first_malformed
-                    .map(|bad| format!("record {}: {bad}", record.sequence_number));
-            }
-        } else {
-            encoded.push(record, &record.partition_key, &record.data, 0);
-        }
-    }
-    let (up_to, bytes) = (
-        encoded.up_to.map(|(record, sub)| {
-            ExtendedSequenceNumber::record(record.sequence_number.clone(), sub)
-        }),
-        encoded.bytes,
-    );
-    Encoded {
-        line: encoder.finish(behind),
-        up_to,
-        bytes,
-        outside_range,
-        malformed,
-        first_malformed,
-    }
-}
-
-struct Page<'a> {
-    encoder: &'a mut BatchEncoder,
     checkpoint: &'a ExtendedSequenceNumber,
+    /// Records of the page in one line.
+    most: usize,
+    /// Lines that are full, each with the digits of its last record.
+    full: Vec<(Growing, String)>,
+    line: Growing,
     /// Records ascend within a shard: behind the first one that is kept, all are.
     behind_checkpoint: bool,
-    up_to: Option<(&'a Record, u64)>,
-    bytes: usize,
+    first: Option<SequenceNumber>,
+    /// The digits of the last record.
+    last: String,
+    outside_range: usize,
+    malformed: usize,
+    first_malformed: Option<String>,
+    /// The aggregate that is being taken apart.
+    aggregate: Vec<u8>,
 }
 
-impl<'a> Page<'a> {
-    fn push(&mut self, record: &'a Record, partition_key: &str, data: &[u8], sub_sequence: u64) {
+/// A line that is not full yet.
+#[derive(Debug)]
+struct Growing {
+    encoder: BatchEncoder,
+    page_records: usize,
+    page_bytes: usize,
+    bytes: usize,
+    up_to: UpTo,
+}
+
+/// The largest record in a line.
+#[derive(Debug)]
+enum UpTo {
+    Nothing,
+    /// The last record of the page, up to this user record.
+    Last(u64),
+    /// One before it, as nothing of the last is delivered.
+    Earlier(ExtendedSequenceNumber),
+}
+
+impl Growing {
+    fn new(buffer: Vec<u8>) -> Self {
+        Self {
+            encoder: BatchEncoder::with_buffer(buffer),
+            page_records: 0,
+            page_bytes: 0,
+            bytes: 0,
+            up_to: UpTo::Nothing,
+        }
+    }
+
+    /// `last` are the digits of the last record.
+    fn finish(self, last: &str, behind: Option<i64>) -> Line {
+        Line {
+            up_to: match self.up_to {
+                UpTo::Nothing => None,
+                UpTo::Last(sub) => number(last).map(|n| ExtendedSequenceNumber::record(n, sub)),
+                UpTo::Earlier(number) => Some(number),
+            },
+            line: self.encoder.finish(behind),
+            bytes: self.bytes,
+            page_records: self.page_records,
+            page_bytes: self.page_bytes,
+        }
+    }
+}
+
+fn number(digits: &str) -> Option<SequenceNumber> {
+    Digits::parse(digits).ok().map(SequenceNumber::from)
+}
+
+impl<'a> PageEncoder<'a> {
+    /// For a child whose shard is checkpointed up to `checkpoint`. The line is made in `buffer`; behind
+    /// `most` records of the page another one is begun.
+    #[must_use]
+    pub fn new(
+        buffer: Vec<u8>,
+        settings: EncodeSettings,
+        most: usize,
+        checkpoint: &'a ExtendedSequenceNumber,
+    ) -> Self {
+        Self {
+            settings,
+            checkpoint,
+            most: most.max(1),
+            full: Vec::new(),
+            line: Growing::new(buffer),
+            behind_checkpoint: false,
+            first: None,
+            last: String::new(),
+            outside_range: 0,
+            malformed: 0,
+            first_malformed: None,
+            aggregate: Vec::new(),
+        }
+    }
+
+    /// The page is complete, and so far behind the tip.
+    #[must_use]
+    pub fn finish(self, behind: Option<i64>) -> Encoded {
+        let last = self.line.finish(&self.last, behind);
+        let mut lines: Vec<Line> = self
+            .full
+            .into_iter()
+            .map(|(line, last)| line.finish(&last, behind))
+            .collect();
+        lines.push(last);
+        Encoded {
+            records: lines.iter().map(|line| line.page_records).sum(),
+            bytes: lines.iter().map(|line| line.page_bytes).sum(),
+            lines,
+            last: number(&self.last),
+            first: self.first,
+            outside_range: self.outside_range,
+            malformed: self.malformed,
+            first_malformed: self.first_malformed,
+        }
+    }
+
+    /// Delivers what is to be delivered of a record; gives the last sub-sequence number of that.
+    fn deliver(&mut self, record: &RecordView<'_>) -> Option<u64> {
+        let maybe_aggregate = match record.data {
+            Data::Raw(data) => looks_aggregated(data),
+            Data::Base64(text) => base64_looks_aggregated(text.as_bytes()),
+        };
+        if maybe_aggregate {
+            let mut aggregate = std::mem::take(&mut self.aggregate);
+            let delivered = self.user_records(record, &mut aggregate);
+            self.aggregate = aggregate;
+            if let Some(last) = delivered {
+                return last;
+            }
+        }
+        self.push(record, record.partition_key, record.data, 0)
+            .then_some(0)
+    }
+
+    /// Delivers an aggregate's records; `None` when the record is no aggregate. `bytes` is for its data.
+    fn user_records(
+        &mut self,
+        record: &RecordView<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Option<Option<u64>> {
+        let data = match record.data {
+            Data::Raw(data) => data,
+            Data::Base64(text) => {
+                text.decode_into(bytes);
+                bytes
+            }
+        };
+        let Deaggregated::UserRecords { records, dropped } =
+            deaggregate(data, self.settings.hash_range, self.settings.filter)
+        else {
+            return None;
+        };
+        let mut last = None;
+        for user in &records {
+            let (key, data) = (user.partition_key.as_str(), Data::Raw(user.data));
+            if self.push(record, key, data, user.sub_sequence) {
+                last = Some(user.sub_sequence);
+            }
+        }
+        self.outside_range += dropped.outside_range;
+        self.malformed += dropped.malformed;
+        if self.first_malformed.is_none() {
+            self.first_malformed = dropped
+                .first_malformed
+                .map(|bad| format!("record {}: {bad}", record.sequence_number.as_str()));
+        }
+        Some(last)
+    }
+
+    /// Appends one record of the line, unless it is checkpointed already.
+    fn push(
+        &mut self,
+        record: &RecordView<'_>,
+        partition_key: &str,
+        data: Data<'_>,
+        sub_sequence: u64,
+    ) -> bool {
         if !self.behind_checkpoint {
-            let here = ExtendedSequenceNumber::record(record.sequence_number.clone(), sub_sequence);
+            let here = ExtendedSequenceNumber::record(record.sequence_number.into(), sub_sequence);
             if here <= *self.checkpoint {
-                return;
+                return false;
             }
             self.behind_checkpoint = true;
         }
-        self.up_to = Some((record, sub_sequence));
-        self.bytes += data.len();
-        self.encoder.push(&RecordRef {
-            data: Data::Raw(data),
+        self.line.bytes += data.payload_len();
+        self.line.encoder.push(&RecordRef {
+            data,
             partition_key,
             sequence_number: record.sequence_number.as_str(),
             arrival_millis: record.arrival_millis,
             sub_sequence_number: sub_sequence,
         });
+        true
+    }
+}
+
+impl RecordSink for PageEncoder<'_> {
+    fn restart(&mut self) {
+        if self.first.is_some() {
+            let line = std::mem::replace(&mut self.line, Growing::new(Vec::new()));
+            let buffer = line.encoder.into_buffer();
+            *self = Self::new(buffer, self.settings, self.most, self.checkpoint);
+        }
+    }
+
+    fn record(&mut self, record: RecordView<'_>) {
+        if self.line.page_records == self.most {
+            let size = self.line.encoder.size();
+            let next = Growing::new(Vec::with_capacity(size));
+            let full = std::mem::replace(&mut self.line, next);
+            self.full.push((full, self.last.clone()));
+        }
+        self.line.page_records += 1;
+        self.line.page_bytes += record.data.payload_len();
+        if self.first.is_none() {
+            self.first = Some(record.sequence_number.into());
+        }
+        match self.deliver(&record) {
+            Some(sub) => self.line.up_to = UpTo::Last(sub),
+            None => {
+                if let UpTo::Last(sub) = self.line.up_to
+                    && let Some(before) = number(&self.last)
+                {
+                    self.line.up_to = UpTo::Earlier(ExtendedSequenceNumber::record(before, sub));
+                }
+            }
+        }
+        self.last.clear();
+        self.last.push_str(record.sequence_number.as_str());
     }
 }
 
@@ -153,7 +325,9 @@ impl<'a> Page<'a> {
 mod tests {
     use super::*;
     use crate::core::aggregate::{Aggregator, NewRecord};
-    use crate::core::sequence::SequenceNumber;
+    use crate::core::stream::Record;
+    use base64::Engine as _;
+    use multilang_protocol::Base64;
 
     const SETTINGS: EncodeSettings = EncodeSettings {
         hash_range: HashRange::FULL,
@@ -167,6 +341,41 @@ mod tests {
             data: data.into(),
             arrival_millis: 5,
         }
+    }
+
+    /// Encodes a page that lies in memory, and the same page in base64: the lines are the same.
+    fn encode(
+        records: &[Record],
+        behind: Option<i64>,
+        settings: EncodeSettings,
+        checkpoint: &ExtendedSequenceNumber,
+    ) -> Encoded {
+        let mut raw = PageEncoder::new(Vec::new(), settings, 10_000, checkpoint);
+        let mut wire = PageEncoder::new(Vec::new(), settings, 10_000, checkpoint);
+        // What an answer that broke off left behind.
+        wire.record(record("3", b"broken off".to_vec()).view());
+        wire.restart();
+        for record in records {
+            raw.record(record.view());
+            let text = base64::engine::general_purpose::STANDARD.encode(&record.data);
+            wire.record(RecordView {
+                data: Data::Base64(Base64::new(text.as_bytes()).unwrap()),
+                ..record.view()
+            });
+        }
+        let (raw, wire) = (raw.finish(behind), wire.finish(behind));
+        assert_eq!(raw.lines[0].line, wire.lines[0].line);
+        assert_eq!(facts(&raw), facts(&wire));
+        raw
+    }
+
+    fn facts(page: &Encoded) -> impl PartialEq + std::fmt::Debug + '_ {
+        let line = &page.lines[0];
+        (
+            (&line.up_to, line.bytes, line.page_records, line.page_bytes),
+            (page.records, page.bytes, &page.first, &page.last),
+            (page.outside_range, page.malformed, &page.first_malformed),
+        )
     }
 
     fn aggregate(payloads: &[&str]) -> Vec<u8> {
@@ -189,7 +398,8 @@ mod tests {
     }
 
     fn delivered(encoded: &Encoded) -> Vec<(String, u64)> {
-        let line: serde_json::Value = serde_json::from_slice(encoded.line.bytes()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_slice(encoded.lines[0].line.bytes()).unwrap();
         line["records"]
             .as_array()
             .unwrap()
@@ -214,8 +424,8 @@ mod tests {
         let expected =
             [("7", 0), ("8", 0), ("8", 1), ("8", 2), ("9", 0)].map(|(s, n)| (s.to_owned(), n));
         assert_eq!(delivered(&encoded), expected);
-        assert_eq!(encoded.up_to, Some(esn("9", 0)));
-        assert_eq!(encoded.bytes, 13);
+        assert_eq!(encoded.lines[0].up_to, Some(esn("9", 0)));
+        assert_eq!(encoded.lines[0].bytes, 13);
     }
 
     #[test]
@@ -234,7 +444,7 @@ mod tests {
         for (checkpoint, kept) in cases {
             let encoded = encode(&page, None, SETTINGS, &checkpoint);
             assert_eq!(delivered(&encoded).len(), kept, "{checkpoint}");
-            assert_eq!(encoded.up_to.is_some(), kept > 0);
+            assert_eq!(encoded.lines[0].up_to.is_some(), kept > 0);
         }
     }
 
@@ -260,5 +470,63 @@ mod tests {
             &esn("LATEST", 0),
         );
         assert_eq!((delivered(&encoded).len(), encoded.outside_range), (0, 2));
+    }
+
+    #[test]
+    fn the_position_is_that_of_the_last_record_delivered_and_the_page_knows_its_ends() {
+        let nowhere = EncodeSettings {
+            hash_range: HashRange { start: 0, end: 0 },
+            ..SETTINGS
+        };
+        let page = [
+            record("7", b"plain".to_vec()),
+            record("8", aggregate(&["a", "b"])),
+            record("9", aggregate(&["c"])),
+        ];
+        let encoded = encode(&page, None, nowhere, &esn("LATEST", 0));
+        assert_eq!(encoded.lines[0].up_to, Some(esn("7", 0)));
+        assert_eq!(encoded.records, 3);
+        assert_eq!(encoded.first, SequenceNumber::parse("7").ok());
+        assert_eq!(encoded.last, SequenceNumber::parse("9").ok());
+        let encoded = encode(&page[1..], None, nowhere, &esn("LATEST", 0));
+        assert_eq!(encoded.lines[0].up_to, None);
+        let encoded = encode(&[], None, nowhere, &esn("LATEST", 0));
+        assert_eq!(
+            (encoded.records, encoded.first, encoded.last),
+            (0, None, None)
+        );
+    }
+
+    #[test]
+    fn a_page_of_more_records_than_a_line_may_hold_becomes_several() {
+        let page = [
+            record("7", b"plain".to_vec()),
+            record("8", aggregate(&["a", "b", "c"])),
+            record("9", b"plain".to_vec()),
+            record("10", b"last".to_vec()),
+            record("11", b"!".to_vec()),
+        ];
+        let checkpoint = esn("7", 0);
+        let mut encoder = PageEncoder::new(Vec::new(), SETTINGS, 2, &checkpoint);
+        for record in &page {
+            encoder.record(record.view());
+        }
+        let encoded = encoder.finish(Some(9));
+        let lines: Vec<_> = encoded
+            .lines
+            .iter()
+            .map(|line| (line.line.records(), line.page_records, line.up_to.clone()))
+            .collect();
+        let expected = [
+            (3, 2, Some(esn("8", 2))),
+            (2, 2, Some(esn("10", 0))),
+            (1, 1, Some(esn("11", 0))),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(encoded.records, 5);
+        assert_eq!(encoded.lines[1].bytes, 9);
+        for line in &encoded.lines {
+            assert!(line.line.bytes().ends_with(b"\"millisBehindLatest\":9}\n"));
+        }
     }
 }

@@ -12,9 +12,10 @@ use tracing::debug;
 use crate::core::stream::ChildShard;
 use crate::core::subscription::{SubscriptionEnd, SubscriptionSchedule};
 use crate::fetch::budget::Share;
-use crate::fetch::reader::{ShardReader, ShardState, payload};
+use crate::fetch::encode::Encoded;
+use crate::fetch::reader::{ShardReader, ShardState};
 use crate::fetch::registration::{ConsumerState, Registration};
-use crate::ports::{StreamError, StreamErrorKind, Subscription, SubscriptionEvent};
+use crate::ports::{EventEnd, StreamError, StreamErrorKind, Subscription};
 
 /// How long an open subscription may stay unread. What the service sends meanwhile fills buffers of the
 /// connection that no budget counts (2 MB a shard and second at most).
@@ -43,7 +44,7 @@ enum Turn {
 
 /// What came of waiting for an event.
 enum Next {
-    Event(SubscriptionEvent),
+    Event(EventEnd, Encoded),
     Completed,
     Silent,
     Failed(StreamError),
@@ -113,8 +114,8 @@ impl FanOut {
     async fn read(&mut self, mut subscription: Box<dyn Subscription>, mut share: Share) -> Turn {
         let mut heard = false;
         loop {
-            let event = match self.next_event(&mut subscription).await {
-                Next::Event(event) => event,
+            let (event, records) = match self.next_event(&mut subscription).await {
+                Next::Event(event, records) => (event, records),
                 Next::Completed => {
                     debug!(shard = %self.reader.shard, "the subscription is complete; subscribing again");
                     return self.ended(SubscriptionEnd::Completed);
@@ -133,7 +134,7 @@ impl FanOut {
             heard = true;
             self.schedule.received();
             self.reader.recovered();
-            if let Some(turn) = self.on_event(event, share).await {
+            if let Some(turn) = self.on_event(event, records, share).await {
                 return turn;
             }
             let patience = self.reader.now() + LET_GO_AFTER;
@@ -173,10 +174,14 @@ impl FanOut {
                 deadline = self.reader.now() + SILENCE;
                 continue;
             }
+            let mut encoder = self.reader.encoder();
             tokio::select! {
                 biased;
-                event = subscription.next() => return match event {
-                    Ok(Some(event)) => Next::Event(event),
+                event = subscription.next_into(&mut encoder) => return match event {
+                    Ok(Some(event)) => {
+                        let records = encoder.finish(event.millis_behind_latest);
+                        Next::Event(event, records)
+                    }
                     Ok(None) => Next::Completed,
                     Err(error) => Next::Failed(error),
                 },
@@ -190,17 +195,17 @@ impl FanOut {
     }
 
     /// Hands an event over; says how it goes on if the subscription is at its end.
-    async fn on_event(&mut self, event: SubscriptionEvent, mut share: Share) -> Option<Turn> {
-        let bytes = payload(&event.records);
-        share.correct(bytes);
-        self.guess = bytes;
+    async fn on_event(
+        &mut self,
+        event: EventEnd,
+        records: Encoded,
+        mut share: Share,
+    ) -> Option<Turn> {
+        share.correct(records.bytes);
+        self.guess = records.bytes;
         let reader = &mut self.reader;
-        reader.hand_over(&event.records, event.millis_behind_latest, share);
-        let number = |record: &crate::core::stream::Record| record.sequence_number.clone();
-        let (first, last) = (
-            event.records.first().map(number),
-            event.records.last().map(number),
-        );
+        let (first, last) = (records.first.clone(), records.last.clone());
+        reader.hand_over(records, event.millis_behind_latest, share);
         let is_empty = last.is_none();
         let up_to = event.continuation.clone().or(last);
         reader.position.received(first.as_ref(), up_to.as_ref());

@@ -95,6 +95,7 @@ impl Fetcher {
             position: ReadPosition::new(&checkpoint, settings.initial_position, anchor),
             ahead: Ahead::new(settings.prefetch),
             trouble: None,
+            line_guess: 0,
             ports,
             settings,
             encode,

@@ -4,6 +4,7 @@
 //! drops what is checkpointed already and encodes each page as the line that the child will get.
 
 mod budget;
+mod buffers;
 mod encode;
 mod fanout;
 mod fetcher;
@@ -14,7 +15,7 @@ mod reader;
 mod registration;
 
 pub use budget::{Budget, Prefetch};
-pub use encode::{Batch, EncodeSettings};
+pub use encode::{Batch, EncodeSettings, Encoded, Line, PageEncoder};
 pub use fetcher::{FetchSettings, Fetched, Fetcher, FetcherPorts, Retrieval};
 pub use pace::PaceSettings;
 pub use position::Anchor;

@@ -1,7 +1,8 @@
 //! When the next GetRecords of a shard may go out. Pure: time goes in, time comes out.
 //!
 //! Rules: `retrieval.md` A.4. At the tip of the shard the configured idle time separates reads; behind
-//! it only the service's limit of 5 reads a second does. Both limits, 5 reads and 2 MB a second, are
+//! it only the service's limit of 5 reads a second does. An answer of as many records as were asked for is
+//! behind the tip, whatever the service says of it. Both limits, 5 reads and 2 MB a second, are
 //! shared by all who poll the shard. So when the service throttles, reads back off with jitter; then
 //! they come at half the rate as before and gain a tenth with each success, and for a minute the 2 MB/s
 //! are respected. Shards begin at random phases and keep a tenth of jitter, so that hundreds of them do
@@ -44,6 +45,8 @@ pub enum Outcome {
         bytes: usize,
         /// `None` when the service did not say.
         behind: Option<i64>,
+        /// It gave as many records as were asked for, so there are more.
+        full: bool,
     },
     /// The service throttled.
     Throttled,
@@ -92,9 +95,13 @@ impl Pace {
     /// Records that a read was sent at `sent` and ended at `now`. `jitter` is random, 0 to 1.
     pub fn ended(&mut self, sent: Moment, now: Moment, outcome: Outcome, jitter: f64) {
         let next = match outcome {
-            Outcome::Read { bytes, behind } => {
+            Outcome::Read {
+                bytes,
+                behind,
+                full,
+            } => {
                 self.failures = 0;
-                let next = self.after_read(sent, now, bytes, behind, jitter);
+                let next = self.after_read(sent, now, bytes, (behind, full), jitter);
                 self.spacing = self.spacing.mul_f64(0.9).max(BETWEEN_READS);
                 next
             }
@@ -115,11 +122,11 @@ impl Pace {
         sent: Moment,
         now: Moment,
         bytes: usize,
-        behind: Option<i64>,
+        (behind, full): (Option<i64>, bool),
         jitter: f64,
     ) -> Moment {
         let idle_millis = i64::try_from(self.settings.idle.as_millis()).unwrap_or(i64::MAX);
-        let catching_up = behind.is_some_and(|behind| behind > idle_millis);
+        let catching_up = full || behind.is_some_and(|behind| behind > idle_millis);
         // Not quite five a second: a reader in step with the limit would leave nothing to others.
         let mut wait_until = sent + self.spacing.mul_f64(1.0 + 0.1 * jitter);
         if !catching_up {
@@ -175,6 +182,7 @@ mod tests {
         Outcome::Read {
             bytes,
             behind: Some(behind),
+            full: false,
         }
     }
 
@@ -201,10 +209,23 @@ mod tests {
             Outcome::Read {
                 bytes: 1,
                 behind: None,
+                full: false,
             },
             0.5,
         );
         assert_eq!(pace.next_read(), Some(at(1520)));
+        // Whatever it says: it gave all that was asked for, so this is not the tip.
+        pace.ended(
+            at(0),
+            at(20),
+            Outcome::Read {
+                bytes: 1,
+                behind: Some(0),
+                full: true,
+            },
+            0.5,
+        );
+        assert_eq!(pace.next_read(), Some(at(210)));
     }
 
     #[test]

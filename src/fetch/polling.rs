@@ -3,9 +3,10 @@
 use crate::core::stream::ChildShard;
 use crate::core::time::Moment;
 use crate::fetch::budget::Share;
+use crate::fetch::encode::Encoded;
 use crate::fetch::pace::{Outcome, Pace};
-use crate::fetch::reader::{ShardReader, ShardState, payload};
-use crate::ports::{RecordsPage, ShardIterator, StreamError, StreamErrorKind};
+use crate::fetch::reader::{ShardReader, ShardState};
+use crate::ports::{PageEnd, ShardIterator, StreamError, StreamErrorKind};
 
 /// What is assumed about the size of an answer before the first came.
 const FIRST_GUESS_BYTES: usize = 1 << 20;
@@ -70,13 +71,17 @@ impl Polling {
         let reader = &self.reader;
         let share = reader.share(self.guess).await;
         let sent = reader.now();
-        let answer = reader
-            .ports
-            .stream
-            .get_records(&reader.shard, &iterator, reader.settings.max_records)
+        let mut encoder = reader.encoder();
+        let limit = reader.settings.max_records;
+        let stream = &reader.ports.stream;
+        let answer = stream
+            .read_records(&reader.shard, &iterator, limit, &mut encoder)
             .await;
         match answer {
-            Ok(page) => self.on_page(page, share, sent).await,
+            Ok(end) => {
+                let records = encoder.finish(end.millis_behind_latest);
+                self.on_page(end, records, share, sent).await
+            }
             Err(error) => self.on_error(error, sent).await,
         }
     }
@@ -106,8 +111,14 @@ impl Polling {
         }
     }
 
-    async fn on_page(&mut self, page: RecordsPage, mut share: Share, sent: Moment) -> Turn {
-        let bytes = payload(&page.records);
+    async fn on_page(
+        &mut self,
+        page: PageEnd,
+        records: Encoded,
+        mut share: Share,
+        sent: Moment,
+    ) -> Turn {
+        let bytes = records.bytes;
         share.correct(bytes);
         self.guess = bytes;
         let reader = &mut self.reader;
@@ -121,11 +132,13 @@ impl Polling {
             return Turn::GoOn;
         }
         reader.recovered();
-        reader.hand_over(&page.records, page.millis_behind_latest, share);
+        let full = records.records >= reader.settings.max_records as usize;
+        let (first, last) = (records.first.clone(), records.last.clone());
+        reader.hand_over(records, page.millis_behind_latest, share);
         let served_at = reader.service_millis();
         reader.position.read(
-            page.records.first().map(|record| &record.sequence_number),
-            page.records.last().map(|record| &record.sequence_number),
+            first.as_ref(),
+            last.as_ref(),
             served_at,
             page.millis_behind_latest,
         );
@@ -134,6 +147,7 @@ impl Polling {
             Outcome::Read {
                 bytes,
                 behind: page.millis_behind_latest,
+                full,
             },
         );
         match page.next {

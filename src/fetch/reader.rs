@@ -10,10 +10,11 @@ use tracing::{debug, error, info, warn};
 use crate::core::ids::ShardId;
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::shard_sync::children_at_end;
-use crate::core::stream::{ChildShard, Record, ShardFilter};
+use crate::core::stream::{ChildShard, ShardFilter};
 use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Share};
-use crate::fetch::encode::{Batch, EncodeSettings, encode};
+use crate::fetch::buffers::GiveBack;
+use crate::fetch::encode::{Batch, EncodeSettings, Encoded, PageEncoder};
 use crate::fetch::fetcher::{FetchSettings, Fetched, FetcherPorts};
 use crate::fetch::position::ReadPosition;
 use crate::ports::{StreamError, StreamErrorKind};
@@ -31,6 +32,8 @@ pub(super) struct ShardReader {
     pub(super) checkpoint: ExtendedSequenceNumber,
     pub(super) position: ReadPosition,
     pub(super) ahead: Arc<Ahead>,
+    /// Bytes of the last line, as a guess for the next.
+    pub(super) line_guess: usize,
     pub(super) sender: mpsc::UnboundedSender<Fetched>,
     /// What was last reported, so that each change is logged once.
     pub(super) trouble: Option<StreamErrorKind>,
@@ -70,47 +73,38 @@ impl ShardReader {
         }
     }
 
-    /// Puts records into the channel: de-aggregated, filtered, encoded, in messages of at most
-    /// `maxRecords` records of the stream.
-    pub(super) fn hand_over(&mut self, records: &[Record], behind: Option<i64>, mut share: Share) {
-        let most = usize::try_from(self.settings.max_records.max(1)).unwrap_or(usize::MAX);
-        if records.is_empty() {
-            if self.settings.deliver_empty {
-                self.hand_over_one(&[], behind, share);
-            }
-            return;
-        }
-        let mut rest = records;
-        while rest.len() > most {
-            let (first, others) = rest.split_at(most);
-            let part = share.split(payload(first));
-            self.hand_over_one(first, behind, part);
-            rest = others;
-        }
-        self.hand_over_one(rest, behind, share);
+    /// For the next page: de-aggregates, filters and encodes it, in messages of at most `maxRecords`
+    /// records of the stream.
+    pub(super) fn encoder(&self) -> PageEncoder<'_> {
+        let most = usize::try_from(self.settings.max_records).unwrap_or(usize::MAX);
+        let buffer = self.ports.budget.buffers().take(self.line_guess);
+        PageEncoder::new(buffer, self.encode, most, &self.checkpoint)
     }
 
-    fn hand_over_one(&mut self, records: &[Record], behind: Option<i64>, share: Share) {
-        let encoded = encode(records, behind, self.encode, &self.checkpoint);
-        if encoded.outside_range > 0 {
-            info!(shard = %self.shard, records = encoded.outside_range,
+    /// Puts a page into the channel.
+    pub(super) fn hand_over(&mut self, page: Encoded, behind: Option<i64>, mut share: Share) {
+        if page.outside_range > 0 {
+            info!(shard = %self.shard, records = page.outside_range,
                 "dropped user records of aggregates that belong to another shard (a reshard; their producer sends them again)");
         }
-        if let Some(bad) = &encoded.first_malformed {
-            error!(shard = %self.shard, records = encoded.malformed, "user records of an aggregate cannot be read: {bad}");
+        if let Some(bad) = &page.first_malformed {
+            error!(shard = %self.shard, records = page.malformed, "user records of an aggregate cannot be read: {bad}");
         }
-        if encoded.line.records() == 0 && !self.settings.deliver_empty {
-            return;
+        for line in page.lines {
+            self.line_guess = line.line.bytes().len();
+            if line.line.records() == 0 && !self.settings.deliver_empty {
+                continue;
+            }
+            let _ = self.sender.send(Fetched::Batch(Batch {
+                place: Some(self.ahead.place(line.page_records, line.page_bytes)),
+                _share: share.split(line.page_bytes),
+                _buffer: GiveBack::new(&line.line, self.ports.budget.buffers()),
+                encoded: line.line,
+                up_to: line.up_to,
+                bytes: line.bytes,
+                millis_behind_latest: behind,
+            }));
         }
-        let place = self.ahead.place(records.len(), payload(records));
-        let _ = self.sender.send(Fetched::Batch(Batch {
-            encoded: encoded.line,
-            up_to: encoded.up_to,
-            bytes: encoded.bytes,
-            millis_behind_latest: behind,
-            place: Some(place),
-            _share: share,
-        }));
     }
 
     /// The last word.
@@ -189,9 +183,4 @@ impl ShardReader {
             info!(shard = %self.shard, "reading again");
         }
     }
-}
-
-/// Bytes of data in records of the stream.
-pub(super) fn payload(records: &[Record]) -> usize {
-    records.iter().map(|record| record.data.len()).sum()
 }
