@@ -160,7 +160,7 @@ fn shipped(name: &str, needs: Result<Shipped, String>, expected: &[&str]) {
         &shipped.file,
         Some(&shipped.executable),
     );
-    daemon.wait_log("took the lease", Duration::from_secs(60));
+    daemon.wait_log("the lease shard=", Duration::from_secs(60));
     // The samples write no line ends, so that what they say is logged at their end only.
     until("a record is processed", Duration::from_secs(60), || {
         daemon.signal(Signal::QUIT);
