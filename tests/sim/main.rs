@@ -28,7 +28,7 @@ mod world;
 use scenario::{Plan, run};
 
 /// Seeds of `cargo test`.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 300;
 
 #[test]
 fn swarm() {
