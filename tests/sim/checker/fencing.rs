@@ -255,14 +255,16 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                 if let Some((worker, key)) = new_owner(history, index) {
                     acquired.insert((worker, key.clone()), index);
                 }
-            }
-            What::Sent {
-                op: Op::Update(update),
-                ..
-            } if matches!(update.change, Change::Checkpoint(_)) => {
-                let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+                let What::Applied { call, .. } = &event.what else {
                     continue;
                 };
+                let Some((call, update)) = history.update(*call) else {
+                    continue;
+                };
+                let process = call.process;
+                if !matches!(update.change, Change::Checkpoint(_)) || !history.is_ours(process) {
+                    continue;
+                }
                 let place = (process, update.key.clone());
                 let owner = (history.name(process), update.key.clone());
                 let (started, since) = (asker.get(&place), acquired.get(&owner));
@@ -442,7 +444,7 @@ pub fn doubts_are_resolved_by_reading(history: &History<'_>) -> Vec<Violation> {
                     wrong.push(history.violation("I.7", index, Some(&update.key), text));
                 }
                 // Letting go twice is letting go once; and adopting is for whoever does not hold it.
-                let again = update.change == Change::Release
+                let again = matches!(update.change, Change::Release | Change::Take { .. })
                     || matches!(update.condition, Condition::CounterNoHandOff(_));
                 if !again && last.get(&place).is_some_and(|doubt| !doubt.settled) {
                     let text = "written again without reading after an answer that never came";
