@@ -10,6 +10,7 @@
 
 mod checker;
 mod children;
+mod java;
 mod runner;
 mod scenario;
 mod store;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::load::SimProbe;
 use super::plan::{Incident, Plan};
 use crate::children::{ChildSettings, SimFactory};
+use crate::java::{JavaWorker, Settings, Version};
 use crate::store::SimStore;
 use crate::stream::SimStream;
 use crate::trace::{Item, Row, What};
@@ -161,8 +162,31 @@ impl Fleet {
     ) -> String {
         match process.kind {
             Kind::Ours => self.our_work(process, stop, resume).await,
-            Kind::Java2 => String::new(),
+            Kind::Java2 => self.javas_work(process, stop, Version::V2).await,
+            Kind::Java3 => self.javas_work(process, stop, Version::V3).await,
         }
+    }
+
+    async fn javas_work(
+        &self,
+        process: &Arc<Process>,
+        stop: watch::Receiver<StopRequest>,
+        version: Version,
+    ) -> String {
+        let micros = |time: Duration| Time::try_from(time.as_micros()).unwrap_or(S);
+        let settings = Settings {
+            version,
+            failover: micros(self.plan.failover),
+            position: self.plan.position,
+            max_steals: self.plan.limits.max_steals,
+            hand_off_timeout: micros(self.plan.hand_off_timeout),
+            report_every: micros(self.plan.report_every),
+            bugs: self.plan.bugs.clone(),
+        };
+        let factory = SimFactory::new(&self.world, process, &self.children);
+        JavaWorker::new(&self.world, process, factory, settings)
+            .run(stop)
+            .await
     }
 
     /// What `app` does, without signals and processes.

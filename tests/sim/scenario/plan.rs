@@ -1,5 +1,6 @@
 //! What a seed stands for: the fleet, its settings, and what goes wrong when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kcl_daemon::core::assignment::problem::Strategy;
@@ -10,6 +11,7 @@ use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::joining::Wanted;
 
 use crate::children::{Checkpoints, ChildSettings};
+use crate::java::Bug;
 use crate::weather::Weather;
 use crate::world::{EPOCH_MS, Kind, MS, Rng, S, Stillness, Time};
 
@@ -88,6 +90,8 @@ pub struct Plan {
     pub report_every: Duration,
     /// Not `disableWorkerMetrics`.
     pub measures_load: bool,
+    /// Bugs that the models of Java have in this world.
+    pub bugs: BTreeSet<Bug>,
     /// How long the index of leases by owner takes to be made.
     pub index_takes: Time,
     /// How far that index is behind.
@@ -154,6 +158,7 @@ impl Plan {
             hand_off_timeout: Duration::from_secs(30),
             report_every: Duration::from_secs(30),
             measures_load: false,
+            bugs: BTreeSet::new(),
             index_takes: 5 * S,
             index_lag: 0,
             limits: Limits {
