@@ -11,6 +11,7 @@
 mod checker;
 mod children;
 mod java;
+mod museum;
 mod runner;
 mod scenario;
 mod store;

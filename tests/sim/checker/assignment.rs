@@ -8,7 +8,7 @@ use kcl_daemon::core::lease::Change;
 use super::Violation;
 use super::history::{History, Rows};
 use crate::trace::{ProcessNumber, What};
-use crate::world::Time;
+use crate::world::{MS, S, Time};
 
 /// I.31 and liveness: once nothing goes wrong any more, every lease finds a living owner and every
 /// record a child, within the bound.
@@ -163,6 +163,52 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
             }
             _ => {}
         }
+    }
+    wrong
+}
+
+/// G.6: a stop ends in time, whatever children do.
+pub fn stops_end(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let Some(grace) = history.rules.grace else {
+        return wrong;
+    };
+    // What lets go of leases has its own time after the grace of children.
+    let limit = grace + history.rules.failover.max(10 * S);
+    let mut asked: BTreeMap<ProcessNumber, Time> = BTreeMap::new();
+    let mut late = |index: usize, process: ProcessNumber, since: Time, now: Time| {
+        if history.is_ours(process) && now > since + limit {
+            let text = format!(
+                "{} was asked to stop {} ms ago",
+                history.name(process),
+                (now - since) / MS
+            );
+            wrong.push(history.violation("G.6", index, None, text));
+        }
+    };
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::StopAsked { process } => {
+                asked.entry(*process).or_insert(event.at);
+            }
+            What::Thawed { process } => {
+                asked.entry(*process).and_modify(|since| *since = event.at);
+            }
+            What::Ended(_) => {
+                if let Some((process, since)) = asked.remove_entry(&event.by.unwrap_or(u32::MAX)) {
+                    late(index, process, since, event.at);
+                }
+            }
+            What::Killed { process } => {
+                asked.remove(process);
+            }
+            _ => {}
+        }
+    }
+    let last = history.trace.events.len().saturating_sub(1);
+    let end = history.trace.events.last().map_or(0, |event| event.at);
+    for (process, since) in asked {
+        late(last, process, since, end);
     }
     wrong
 }

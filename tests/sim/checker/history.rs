@@ -160,12 +160,12 @@ impl<'a> History<'a> {
         history
     }
 
-    /// Whether a process runs the code under test.
+    /// Whether a process runs the code under test, or what is judged in its place.
     pub fn is_ours(&self, process: ProcessNumber) -> bool {
         self.trace
             .processes
             .get(process as usize)
-            .is_some_and(|info| info.kind == Kind::Ours)
+            .is_some_and(|info| self.rules.judges_models || info.kind == Kind::Ours)
     }
 
     pub fn name(&self, process: ProcessNumber) -> WorkerId {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::leader_lock::LockChange;
 use kcl_daemon::core::lease::{Change, Condition, LeaseUpdate};
 
 use super::Violation;
@@ -259,8 +260,15 @@ pub fn whoever_leads_works(history: &History<'_>) -> Vec<Violation> {
                     continue;
                 };
                 let lock = after.as_ref().and_then(|row| row.as_leader());
-                if !matches!(call.op, Op::WriteLeader(_)) || lock.is_none() {
+                let Op::WriteLeader(write) = call.op else {
                     continue;
+                };
+                if lock.is_none() {
+                    continue;
+                }
+                if matches!(write.change, LockChange::Put(_)) {
+                    // Begins to lead now.
+                    idle.insert(process, event.local);
                 }
                 let since = *idle.entry(process).or_insert(event.local);
                 if event.local > since + limit {

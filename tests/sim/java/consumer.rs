@@ -342,9 +342,6 @@ impl Consumer {
                     {
                         // The copy from before the call, whatever was renewed since.
                         held.lease = lease;
-                        held.lease.counter = kcl_daemon::core::lease::Counter(
-                            held.lease.counter.0.saturating_sub(1),
-                        );
                     }
                     return Some(match answer {
                         Answer::Throttled => "ThrottlingException",

@@ -230,8 +230,13 @@ impl JavaWorker {
                 }
                 seen.1
             };
-            let ignored =
-                self.has(Bug::ExpiredHandOffIgnored) || self.has(Bug::HeartbeatAfterHandOff);
+            let ignored = [
+                Bug::ExpiredHandOffIgnored,
+                Bug::HeartbeatAfterHandOff,
+                Bug::PendingHandOffAfterRestart,
+            ]
+            .iter()
+            .any(|bug| self.has(*bug));
             if let (Some(next), true, false) = (&lease.owner, now > first + limit, ignored) {
                 self.store
                     .request(Op::Update(lease.assigned_to(next)))

@@ -35,6 +35,7 @@ pub struct Settings {
     pub max_steals: usize,
     pub hand_off_timeout: Time,
     pub report_every: Time,
+    pub grace: Time,
     pub bugs: BTreeSet<Bug>,
 }
 
@@ -189,8 +190,15 @@ impl JavaWorker {
         }
         // Nothing is released: the others wait until the leases expire (G.4).
         self.state().stopping = true;
+        let drained = async { while consumers.join_next().await.is_some() {} };
         if self.has(Bug::DrainWithoutBound) {
-            while consumers.join_next().await.is_some() {}
+            drained.await;
+        } else {
+            tokio::select! {
+                biased;
+                () = drained => {}
+                () = self.sleep(self.settings.grace) => {}
+            }
         }
         "java stopped".to_owned()
     }

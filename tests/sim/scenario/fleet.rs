@@ -181,6 +181,7 @@ impl Fleet {
             max_steals: self.plan.limits.max_steals,
             hand_off_timeout: micros(self.plan.hand_off_timeout),
             report_every: micros(self.plan.report_every),
+            grace: micros(self.plan.grace),
             bugs: self.plan.bugs.clone(),
         };
         let factory = SimFactory::new(&self.world, process, &self.children);
@@ -401,6 +402,16 @@ impl Fleet {
                 }
                 Some(row)
             }),
+            Incident::HandOff(which, to) => {
+                let to = WorkerId::new(to);
+                self.edit(*which, |row| {
+                    let mut row = row.clone();
+                    if let Row::Lease { lease, .. } = &mut row {
+                        lease.checkpoint_owner = lease.owner.replace(to);
+                    }
+                    Some(row)
+                });
+            }
             Incident::Garbage => {
                 let row = Arc::new(Row::Item {
                     key: LeaseKey::new("shardId-garbage"),

@@ -61,6 +61,8 @@ pub enum Incident {
     DeleteRow(usize),
     /// The n-th lease's owner is removed by hand.
     Disown(usize),
+    /// The n-th row is handed off to somebody by hand.
+    HandOff(usize, &'static str),
     /// A row that cannot be read appears.
     Garbage,
 }
@@ -214,7 +216,25 @@ impl Plan {
         plan.workers(rng, f);
         plan.tempers(rng, f);
         plan.incidents(rng, f);
+        if rng.chance(150) {
+            plan.mixed(rng);
+        }
         plan
+    }
+
+    /// A fleet in which some workers are Java's.
+    fn mixed(&mut self, rng: &mut Rng) {
+        let java = match self.wanted {
+            // What `Auto` finds out of such a fleet is a matter of migration.
+            Wanted::Auto => return,
+            Wanted::Explicit(Configured::V3x) => Kind::Java3,
+            Wanted::Explicit(_) => Kind::Java2,
+        };
+        for worker in self.workers.iter_mut().skip(1) {
+            if rng.chance(500) {
+                worker.kind = java;
+            }
+        }
     }
 
     /// A fleet in which a leader assigns the leases.
