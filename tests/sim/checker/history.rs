@@ -168,6 +168,12 @@ impl<'a> History<'a> {
             .is_some_and(|info| self.rules.judges_models || info.kind == Kind::Ours)
     }
 
+    /// Whether a worker runs the code under test; of somebody who never was nothing is known.
+    pub fn is_worker_of_ours(&self, worker: &WorkerId) -> bool {
+        let mut known = (0..).zip(&self.trace.processes);
+        known.all(|(number, info)| info.name != worker.as_str() || self.is_ours(number))
+    }
+
     pub fn name(&self, process: ProcessNumber) -> WorkerId {
         let info = self.trace.processes.get(process as usize);
         WorkerId::new(info.map_or("?", |info| info.name.as_str()))

@@ -171,7 +171,11 @@ pub fn hand_offs_end(history: &History<'_>) -> Vec<Violation> {
         let Some(write) = history.write(index) else {
             continue;
         };
-        let handing = write.after_lease().is_some_and(|lease| lease.in_hand_off());
+        let handing = write.after_lease().is_some_and(|lease| {
+            // A worker of Java renews for ever what it has no consumer for (C.9).
+            let old = lease.checkpoint_owner.as_ref();
+            lease.in_hand_off() && old.is_some_and(|old| history.is_worker_of_ours(old))
+        });
         if !handing {
             if let Some(hand_off) = pending.remove(write.key)
                 && index > calm

@@ -102,6 +102,7 @@ const ALL: &[(&str, Invariant)] = &[
     ("I.29", topology::wrong_lists_create_nothing),
     ("I.31", assignment::everything_is_well_in_the_end),
     ("I.32", assignment::a_balanced_fleet_rests),
+    ("I.32", assignment::leases_do_not_wander),
     ("I.33", leading::only_the_leader_moves_leases),
     ("I.34", leading::hand_offs_end),
     ("I.35", leading::the_next_owner_waits),

@@ -404,7 +404,7 @@ impl Fleet {
             }),
             Incident::HandOff(which, to) => {
                 let to = WorkerId::new(to);
-                self.edit(*which, |row| {
+                self.edit_of(Row::is_owned, *which, |row| {
                     let mut row = row.clone();
                     if let Row::Lease { lease, .. } = &mut row {
                         lease.checkpoint_owner = lease.owner.replace(to);
@@ -427,10 +427,20 @@ impl Fleet {
     }
 
     fn edit(&self, which: usize, change: impl FnOnce(&Row) -> Option<Row>) {
+        self.edit_of(|_| true, which, change);
+    }
+
+    /// Edits one of some rows by hand.
+    fn edit_of(
+        &self,
+        of: impl Fn(&Row) -> bool,
+        which: usize,
+        change: impl FnOnce(&Row) -> Option<Row>,
+    ) {
         let world = &self.world;
         let now = world.now();
         let mut table = world.table();
-        let rows: Vec<Arc<Row>> = table.rows().cloned().collect();
+        let rows: Vec<Arc<Row>> = table.rows().filter(|row| of(row)).cloned().collect();
         if rows.is_empty() {
             return;
         }

@@ -61,7 +61,7 @@ pub enum Incident {
     DeleteRow(usize),
     /// The n-th lease's owner is removed by hand.
     Disown(usize),
-    /// The n-th row is handed off to somebody by hand.
+    /// The n-th lease that has an owner is handed off to somebody by hand.
     HandOff(usize, &'static str),
     /// A row that cannot be read appears.
     Garbage,
