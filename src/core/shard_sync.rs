@@ -189,8 +189,14 @@ pub fn missing_leases(
             walk.planned.insert(shard.id.clone(), position.sentinel());
         }
     }
-    let repairs = missing_children(&by_id, leases, &walk.leased, position);
-    // The walk does not know that their parents were read: it would begin at LATEST (I.25).
+    let done = finished_shards(&by_id, leases, &walk.leased, position);
+    // The walk does not know what was read already, and would begin there anew.
+    walk.planned.retain(|id, _| !done.contains(id));
+    let repairs = missing_children(&by_id, &walk.leased, &done);
+    // Nor does it know that these are to be read from their beginning, and what came from them after
+    // that: it would begin at LATEST (I.25).
+    walk.planned
+        .retain(|id, _| !has_ancestor(id, &by_id, &repairs));
     for id in repairs {
         walk.planned.insert(id, TRIM_HORIZON);
     }
@@ -205,18 +211,15 @@ pub fn missing_leases(
         .collect())
 }
 
-/// Children of finished shards that have no lease, nor any of their own descendants: the hole that
-/// Java never repairs (`leases.md` E.1, unrepairable case; I.26). They start at TRIM_HORIZON (I.25).
-///
-/// A shard counts as finished when its lease says so, or when it has no lease but a descendant has that
-/// was made at its end. A lease that stands where reading began, at LATEST or AT_TIMESTAMP, may be one
-/// of an initial sync that did not come to its end: it says nothing about its ancestors.
-fn missing_children(
+/// The shards that are read to their end: their lease says so, or they have no lease but a descendant has
+/// one that was made at their end. A lease that stands where reading began, at LATEST or AT_TIMESTAMP, may
+/// be one of an initial sync that did not come to its end: it says nothing about its ancestors.
+fn finished_shards(
     shards: &HashMap<&ShardId, &Shard>,
     leases: &[Lease],
     leased: &HashSet<ShardId>,
     position: InitialPosition,
-) -> BTreeSet<ShardId> {
+) -> HashSet<ShardId> {
     let began_there: HashSet<ShardId> = leases
         .iter()
         .filter(|lease| {
@@ -225,30 +228,55 @@ fn missing_children(
         .map(Lease::shard_id)
         .collect();
     let descended: HashSet<ShardId> = leased.difference(&began_there).cloned().collect();
-    let finished: HashSet<ShardId> = leases
-        .iter()
-        .filter(|lease| lease.is_finished())
-        .map(Lease::shard_id)
-        .collect();
-    let is_done = |id: &ShardId| {
-        finished.contains(id)
-            || (shards.contains_key(id)
-                && !leased.contains(id)
-                && has_leased_descendant(id, shards, &descended))
-    };
+    let gone = shards
+        .keys()
+        .filter(|id| !leased.contains(**id) && has_leased_descendant(id, shards, &descended))
+        .map(|id| (*id).clone());
+    let finished = leases.iter().filter(|lease| lease.is_finished());
+    finished.map(Lease::shard_id).chain(gone).collect()
+}
+
+/// Children of finished shards that have no lease, nor any of their own descendants: the hole that
+/// Java never repairs (`leases.md` E.1, unrepairable case; I.26). They start at TRIM_HORIZON (I.25).
+fn missing_children(
+    shards: &HashMap<&ShardId, &Shard>,
+    leased: &HashSet<ShardId>,
+    done: &HashSet<ShardId>,
+) -> BTreeSet<ShardId> {
     shards
         .values()
         .filter(|shard| {
             !leased.contains(&shard.id)
-                && shard.parents.iter().any(is_done)
+                && shard.parents.iter().any(|parent| done.contains(parent))
                 // The other parent of a merge will create it, or is still to come.
                 && shard.parents.iter().all(|parent| {
-                    is_done(parent) || !(leased.contains(parent) || shards.contains_key(parent))
+                    done.contains(parent)
+                        || !(leased.contains(parent) || shards.contains_key(parent))
                 })
                 && !has_leased_descendant(&shard.id, shards, leased)
         })
         .map(|shard| shard.id.clone())
         .collect()
+}
+
+fn has_ancestor(
+    id: &ShardId,
+    shards: &HashMap<&ShardId, &Shard>,
+    among: &BTreeSet<ShardId>,
+) -> bool {
+    let mut queue = vec![id];
+    let mut seen = HashSet::new();
+    while let Some(next) = queue.pop() {
+        for parent in shards.get(next).iter().flat_map(|shard| &shard.parents) {
+            if among.contains(parent) {
+                return true;
+            }
+            if seen.insert(parent) {
+                queue.push(parent);
+            }
+        }
+    }
+    false
 }
 
 fn has_leased_descendant(

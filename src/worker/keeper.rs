@@ -425,10 +425,9 @@ impl Keeper {
             }
             Some(row) if update.is_proven_by(&self.lease, &row) => {
                 // It may be an earlier one that says the same: the lease is fresh from then only (I.2).
-                let earlier = self
-                    .in_doubt
-                    .iter()
-                    .filter(|(earlier, _)| *earlier == update);
+                let proven =
+                    |(earlier, _): &&(LeaseUpdate, Moment)| earlier.is_proven_by(&self.lease, &row);
+                let earlier = self.in_doubt.iter().filter(proven);
                 let sent = earlier.map(|(_, sent)| *sent).fold(sent, Moment::min);
                 self.applied(row, sent);
                 Attempt::Applied

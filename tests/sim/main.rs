@@ -17,6 +17,8 @@
 
 mod checker;
 mod children;
+mod java;
+mod museum;
 mod runner;
 mod scenario;
 mod store;

@@ -23,6 +23,8 @@ pub fn rules(plan: &Plan) -> Rules {
         hand_off_timeout: micros(plan.hand_off_timeout),
         assignment_interval: micros(plan.failover * 2),
         max_steals: plan.limits.max_steals,
+        grace: Some(micros(plan.grace)),
+        judges_models: false,
         retention_ms: RETENTION_MS,
         initial_timestamp_ms: match plan.position {
             InitialPosition::AtTimestamp(at_ms) => Some(at_ms),
@@ -35,6 +37,17 @@ pub fn rules(plan: &Plan) -> Rules {
 pub fn try_out(plan: &Plan) -> (Trace, Vec<Violation>) {
     let trace = run(plan);
     let violations = judge(&trace, rules(plan));
+    (trace, violations)
+}
+
+/// As [`try_out`], with the models of Java judged as if they were ours.
+pub fn try_out_models(plan: &Plan) -> (Trace, Vec<Violation>) {
+    let trace = run(plan);
+    let rules = Rules {
+        judges_models: true,
+        ..rules(plan)
+    };
+    let violations = judge(&trace, rules);
     (trace, violations)
 }
 

@@ -388,3 +388,23 @@ fn a_list_that_lacks_the_children_of_an_ended_shard_is_not_used() {
     // So old that its children are trimmed too.
     assert_eq!(children_at_end(&id(99), &shards), Ok(vec![]));
 }
+
+/// 0 became 1 and 2, 1 became 3 and 4; what is left is the lease of 2.
+#[test]
+fn what_was_read_already_is_not_begun_anew() {
+    let shards = [
+        shard(0, &[], (0, MAX), true),
+        shard(1, &[0], (0, 9), true),
+        shard(2, &[0], (10, MAX), false),
+        shard(3, &[1], (0, 4), false),
+        shard(4, &[1], (5, 9), false),
+    ];
+    for position in [InitialPosition::TrimHorizon, InitialPosition::Latest] {
+        let missing = missing_leases(&shards, &[lease(&shards[2], "7")], position, false);
+        assert_eq!(
+            described(&missing.unwrap()),
+            ["1 TRIM_HORIZON"],
+            "{position:?}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ use kcl_daemon::core::lease::Change;
 use super::Violation;
 use super::history::{History, Rows};
 use crate::trace::{ProcessNumber, What};
-use crate::world::Time;
+use crate::world::{MS, S, Time};
 
 /// I.31 and liveness: once nothing goes wrong any more, every lease finds a living owner and every
 /// record a child, within the bound.
@@ -96,6 +96,45 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
+/// I.32: when nothing happens, no lease goes from one living worker to another again and again.
+pub fn leases_do_not_wander(history: &History<'_>) -> Vec<Violation> {
+    const ENOUGH: u32 = 3;
+    let mut wrong = Vec::new();
+    let mut moves: BTreeMap<LeaseKey, u32> = BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::Started
+            | What::Ended(_)
+            | What::Killed { .. }
+            | What::StopAsked { .. }
+            | What::Thawed { .. }
+            | What::Closed { .. }
+            | What::Calm => moves.clear(),
+            _ => {}
+        }
+        let Some(write) = history.write(index) else {
+            continue;
+        };
+        let (Some(process), Some(before), Some(after)) =
+            (write.process(), write.before_lease(), write.after_lease())
+        else {
+            continue;
+        };
+        let moved = before.owner.is_some() && after.owner.is_some() && before.owner != after.owner;
+        let calm = history.calm.is_some_and(|calm| calm < index);
+        if !moved || !calm || !history.is_ours(process) {
+            continue;
+        }
+        let count = moves.entry(write.key.clone()).or_default();
+        *count += 1;
+        if *count > ENOUGH {
+            let text = format!("moved {count} times though nothing happened");
+            wrong.push(history.violation("I.32", index, Some(write.key), text));
+        }
+    }
+    wrong
+}
+
 /// Whether a write ends a hand-off.
 fn handing(write: &super::history::Write<'_>) -> bool {
     write
@@ -110,6 +149,7 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
     let mut running: BTreeMap<ProcessNumber, BTreeSet<u32>> = BTreeMap::new();
     let mut asked_in_calm: BTreeSet<ProcessNumber> = BTreeSet::new();
     let mut given: BTreeMap<LeaseKey, Time> = BTreeMap::new();
+    let mut had: BTreeSet<(ProcessNumber, LeaseKey)> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let Some(write) = history.write(index) {
             let owner = |row: Option<&std::sync::Arc<crate::trace::Row>>| {
@@ -117,6 +157,9 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
             };
             if owner(write.before) != owner(write.after) {
                 given.insert(write.key.clone(), write.at);
+            }
+            if let Some(process) = write.process() {
+                had.insert((process, write.key.clone()));
             }
             rows.after(&write);
         }
@@ -149,6 +192,8 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
                     .leases()
                     .filter(|lease| lease.owner.as_ref() == Some(&me) && old(&lease.key))
                     .map(|lease| &lease.key)
+                    // What carries its id from a former life it may not have come to yet.
+                    .filter(|key| had.contains(&(process, (*key).clone())))
                     .collect();
                 // In bad weather a release may fail, and a write of long ago may arrive.
                 let calm = asked_in_calm.contains(&process);
@@ -163,6 +208,52 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
             }
             _ => {}
         }
+    }
+    wrong
+}
+
+/// G.6: a stop ends in time, whatever children do.
+pub fn stops_end(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let Some(grace) = history.rules.grace else {
+        return wrong;
+    };
+    // What lets go of leases has its own time after the grace of children.
+    let limit = grace + history.rules.failover.max(10 * S);
+    let mut asked: BTreeMap<ProcessNumber, Time> = BTreeMap::new();
+    let mut late = |index: usize, process: ProcessNumber, since: Time, now: Time| {
+        if history.is_ours(process) && now > since + limit {
+            let text = format!(
+                "{} was asked to stop {} ms ago",
+                history.name(process),
+                (now - since) / MS
+            );
+            wrong.push(history.violation("G.6", index, None, text));
+        }
+    };
+    for (index, event) in history.trace.events.iter().enumerate() {
+        match &event.what {
+            What::StopAsked { process } => {
+                asked.entry(*process).or_insert(event.at);
+            }
+            What::Thawed { process } => {
+                asked.entry(*process).and_modify(|since| *since = event.at);
+            }
+            What::Ended(_) => {
+                if let Some((process, since)) = asked.remove_entry(&event.by.unwrap_or(u32::MAX)) {
+                    late(index, process, since, event.at);
+                }
+            }
+            What::Killed { process } => {
+                asked.remove(process);
+            }
+            _ => {}
+        }
+    }
+    let last = history.trace.events.len().saturating_sub(1);
+    let end = history.trace.events.last().map_or(0, |event| event.at);
+    for (process, since) in asked {
+        late(last, process, since, end);
     }
     wrong
 }

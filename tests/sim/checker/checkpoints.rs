@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use kcl_daemon::core::ids::{LeaseKey, ShardId};
-use kcl_daemon::core::lease::Change;
+use kcl_daemon::core::lease::{Change, Condition, Counter};
 use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
 
 use super::Violation;
 use super::history::{History, Rows, ShardHistory};
-use crate::trace::{ChildNumber, ProcessNumber, Told, What};
+use crate::trace::{Answer, ChildNumber, Op, ProcessNumber, Told, What};
 use crate::world::Time;
 
 type Place = ExtendedSequenceNumber;
@@ -321,9 +321,23 @@ impl Batch<'_> {
 }
 
 /// I.19: SHARD_END is stored only after `shardEnded`, and only when all records of the shard were
-/// delivered.
+/// delivered; nobody begins behind it (#1744).
 pub fn shard_end_comes_last(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        if let What::Told {
+            child,
+            told: Told::Initialize(start),
+        } = &event.what
+            && start.is_shard_end()
+            && let Some(child) = history.children.get(child)
+            && history.is_ours(child.process)
+        {
+            let key = LeaseKey::of_shard(&child.shard);
+            let text = "a finished shard is given to a child";
+            wrong.push(history.violation("I.19", index, Some(&key), text));
+        }
+    }
     stored(history, |index, key, to, asker| {
         if !to.is_shard_end() {
             return;
@@ -505,6 +519,11 @@ pub fn replies_are_true(history: &History<'_>) -> Vec<Violation> {
                 .get(&(life.process, key.clone()))
                 .unwrap_or(&life.start);
             match error.as_deref() {
+                // At the end of a shard, its last record stands for the end (#211).
+                None if life.told_shard_ended && wanted >= life.largest() && !has.is_shard_end() => {
+                    let text = format!("the shard ended and is said to be done, the table has {has}");
+                    wrong.push(history.violation("I.22", index, Some(&key), text));
+                }
                 None if has < wanted => {
                     let text = format!("{wanted} is said to be stored, the table has {has}");
                     wrong.push(history.violation("I.22", index, Some(&key), text));
@@ -520,6 +539,49 @@ pub fn replies_are_true(history: &History<'_>) -> Vec<Violation> {
             }
         }
         lives.on(history, &event.what);
+    }
+    wrong
+}
+
+/// I.22: what a worker holds of a lease never falls back behind a write of its own of which it had the
+/// answer, whatever failed since.
+pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut newest: BTreeMap<(ProcessNumber, LeaseKey), Counter> = BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+            continue;
+        };
+        match &event.what {
+            What::Answered {
+                answer: Answer::Applied(row),
+                ..
+            } => {
+                if let Some(lease) = row.as_lease() {
+                    newest.insert((process, lease.key.clone()), lease.counter);
+                }
+            }
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            } => {
+                let (Condition::Counter(known)
+                | Condition::CounterAndOwner(known, _)
+                | Condition::CounterNoHandOff(known)) = &update.condition
+                else {
+                    continue;
+                };
+                if !matches!(update.change, Change::Renew | Change::Checkpoint(_)) {
+                    continue;
+                }
+                let place = (process, update.key.clone());
+                if let Some(newest) = newest.get(&place).filter(|newest| known < *newest) {
+                    let text = format!("relies on counter {} after {}", known.0, newest.0);
+                    wrong.push(history.violation("I.22", index, Some(&update.key), text));
+                }
+            }
+            _ => {}
+        }
     }
     wrong
 }

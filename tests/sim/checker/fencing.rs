@@ -255,14 +255,16 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                 if let Some((worker, key)) = new_owner(history, index) {
                     acquired.insert((worker, key.clone()), index);
                 }
-            }
-            What::Sent {
-                op: Op::Update(update),
-                ..
-            } if matches!(update.change, Change::Checkpoint(_)) => {
-                let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
+                let What::Applied { call, .. } = &event.what else {
                     continue;
                 };
+                let Some((call, update)) = history.update(*call) else {
+                    continue;
+                };
+                let process = call.process;
+                if !matches!(update.change, Change::Checkpoint(_)) || !history.is_ours(process) {
+                    continue;
+                }
                 let place = (process, update.key.clone());
                 let owner = (history.name(process), update.key.clone());
                 let (started, since) = (asker.get(&place), acquired.get(&owner));
@@ -441,8 +443,9 @@ pub fn doubts_are_resolved_by_reading(history: &History<'_>) -> Vec<Violation> {
                     let text = format!("counter {} was never read", counter.0);
                     wrong.push(history.violation("I.7", index, Some(&update.key), text));
                 }
-                // Letting go twice is letting go once.
-                let again = update.change == Change::Release;
+                // Letting go twice is letting go once; and adopting is for whoever does not hold it.
+                let again = matches!(update.change, Change::Release | Change::Take { .. })
+                    || matches!(update.condition, Condition::CounterNoHandOff(_));
                 if !again && last.get(&place).is_some_and(|doubt| !doubt.settled) {
                     let text = "written again without reading after an answer that never came";
                     wrong.push(history.violation("I.7", index, Some(&update.key), text));
@@ -606,9 +609,16 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut adopted: BTreeSet<(ProcessNumber, &LeaseKey)> = BTreeSet::new();
     let mut writes = history.writes().peekable();
+    // Whoever edits owners by hand cannot ask for this.
+    let mut edited: BTreeSet<&LeaseKey> = BTreeSet::new();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
-            if let Some((owner, key)) = new_owner(history, write.index) {
+            if write.call.is_none() {
+                edited.insert(write.key);
+            }
+            if let Some((owner, key)) = new_owner(history, write.index)
+                && !edited.contains(key)
+            {
                 adopted.retain(|(process, of)| *of != key || history.name(*process) != owner);
             }
             if let (Some(call), Some(after)) = (write.call, write.after)
@@ -684,12 +694,11 @@ pub fn strange_rows_are_left_alone(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
-/// Whether an assignment is the last word of the owner: the end of a hand-off, or to an heir.
+/// Whether an assignment is the last word of the owner: the end of a hand-off.
 fn lets_go(update: &LeaseUpdate) -> bool {
     matches!(
         &update.condition,
-        Condition::Owners { checkpoint_owner, counter, .. }
-            if checkpoint_owner.is_some() || counter.is_some()
+        Condition::Owners { checkpoint_owner, .. } if checkpoint_owner.is_some()
     )
 }
 

@@ -160,12 +160,18 @@ impl<'a> History<'a> {
         history
     }
 
-    /// Whether a process runs the code under test.
+    /// Whether a process runs the code under test, or what is judged in its place.
     pub fn is_ours(&self, process: ProcessNumber) -> bool {
         self.trace
             .processes
             .get(process as usize)
-            .is_some_and(|info| info.kind == Kind::Ours)
+            .is_some_and(|info| self.rules.judges_models || info.kind == Kind::Ours)
+    }
+
+    /// Whether a worker runs the code under test; of somebody who never was nothing is known.
+    pub fn is_worker_of_ours(&self, worker: &WorkerId) -> bool {
+        let mut known = (0..).zip(&self.trace.processes);
+        known.all(|(number, info)| info.name != worker.as_str() || self.is_ours(number))
     }
 
     pub fn name(&self, process: ProcessNumber) -> WorkerId {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::leader_lock::LockChange;
 use kcl_daemon::core::lease::{Change, Condition, LeaseUpdate};
 
 use super::Violation;
@@ -170,7 +171,11 @@ pub fn hand_offs_end(history: &History<'_>) -> Vec<Violation> {
         let Some(write) = history.write(index) else {
             continue;
         };
-        let handing = write.after_lease().is_some_and(|lease| lease.in_hand_off());
+        let handing = write.after_lease().is_some_and(|lease| {
+            // A worker of Java renews for ever what it has no consumer for (C.9).
+            let old = lease.checkpoint_owner.as_ref();
+            lease.in_hand_off() && old.is_some_and(|old| history.is_worker_of_ours(old))
+        });
         if !handing {
             if let Some(hand_off) = pending.remove(write.key)
                 && index > calm
@@ -259,8 +264,15 @@ pub fn whoever_leads_works(history: &History<'_>) -> Vec<Violation> {
                     continue;
                 };
                 let lock = after.as_ref().and_then(|row| row.as_leader());
-                if !matches!(call.op, Op::WriteLeader(_)) || lock.is_none() {
+                let Op::WriteLeader(write) = call.op else {
                     continue;
+                };
+                if lock.is_none() {
+                    continue;
+                }
+                if matches!(write.change, LockChange::Put(_)) {
+                    // Begins to lead now.
+                    idle.insert(process, event.local);
                 }
                 let since = *idle.entry(process).or_insert(event.local);
                 if event.local > since + limit {

@@ -11,7 +11,8 @@
 //! | `leading.rs` | I.33 to I.38: the leader, hand-offs |
 //! | `bounds.rs` | I.39 to I.41 and G.5, for scenarios made for them |
 //!
-//! A function looks only at what *our* processes do (`Kind::Ours`): models of Java have Java's faults.
+//! A function looks only at what *our* processes do (`Kind::Ours`): models of Java have Java's faults,
+//! and are judged by `Rules::judges_models` only, to see that the checker catches them.
 
 pub mod assignment;
 pub mod bounds;
@@ -43,6 +44,10 @@ pub struct Rules {
     pub assignment_interval: Time,
     /// How long the stream keeps records, milliseconds.
     pub retention_ms: i64,
+    /// `shutdownGraceMillis`, while it counts.
+    pub grace: Option<Time>,
+    /// Whether models of Java are judged too, as the museum does.
+    pub judges_models: bool,
     /// The timestamp of AT_TIMESTAMP, if reading starts there.
     pub initial_timestamp_ms: Option<i64>,
 }
@@ -64,7 +69,7 @@ pub struct Violation {
 pub type Invariant = fn(&History<'_>) -> Vec<Violation>;
 
 /// All invariants that hold of any trace.
-pub const ALL: &[(&str, Invariant)] = &[
+const ALL: &[(&str, Invariant)] = &[
     ("I.1", fencing::one_worker_delivers),
     ("I.2", fencing::nothing_is_delivered_from_a_stale_lease),
     ("I.3", fencing::only_what_expired_is_taken),
@@ -87,6 +92,7 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("I.20", checkpoints::prepared_ones_are_kept),
     ("I.21", checkpoints::failed_batches_come_again),
     ("I.22", checkpoints::replies_are_true),
+    ("I.22", checkpoints::copies_do_not_fall_back),
     ("I.23", topology::parents_first),
     ("I.24", topology::children_exist_before_the_end),
     ("I.25", topology::children_start_at_the_horizon),
@@ -96,12 +102,14 @@ pub const ALL: &[(&str, Invariant)] = &[
     ("I.29", topology::wrong_lists_create_nothing),
     ("I.31", assignment::everything_is_well_in_the_end),
     ("I.32", assignment::a_balanced_fleet_rests),
+    ("I.32", assignment::leases_do_not_wander),
     ("I.33", leading::only_the_leader_moves_leases),
     ("I.34", leading::hand_offs_end),
     ("I.35", leading::the_next_owner_waits),
     ("I.36", leading::whoever_leads_works),
     ("I.38", leading::leavers_are_no_targets),
     ("G.6", assignment::whoever_stops_lets_go),
+    ("G.6", assignment::stops_end),
 ];
 
 /// Judges a trace by all invariants.

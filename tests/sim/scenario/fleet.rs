@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::load::SimProbe;
 use super::plan::{Incident, Plan};
 use crate::children::{ChildSettings, SimFactory};
+use crate::java::{JavaWorker, Settings, Version};
 use crate::store::SimStore;
 use crate::stream::SimStream;
 use crate::trace::{Item, Row, What};
@@ -161,8 +162,32 @@ impl Fleet {
     ) -> String {
         match process.kind {
             Kind::Ours => self.our_work(process, stop, resume).await,
-            Kind::Java2 => String::new(),
+            Kind::Java2 => self.javas_work(process, stop, Version::V2).await,
+            Kind::Java3 => self.javas_work(process, stop, Version::V3).await,
         }
+    }
+
+    async fn javas_work(
+        &self,
+        process: &Arc<Process>,
+        stop: watch::Receiver<StopRequest>,
+        version: Version,
+    ) -> String {
+        let micros = |time: Duration| Time::try_from(time.as_micros()).unwrap_or(S);
+        let settings = Settings {
+            version,
+            failover: micros(self.plan.failover),
+            position: self.plan.position,
+            max_steals: self.plan.limits.max_steals,
+            hand_off_timeout: micros(self.plan.hand_off_timeout),
+            report_every: micros(self.plan.report_every),
+            grace: micros(self.plan.grace),
+            bugs: self.plan.bugs.clone(),
+        };
+        let factory = SimFactory::new(&self.world, process, &self.children);
+        JavaWorker::new(&self.world, process, factory, settings)
+            .run(stop)
+            .await
     }
 
     /// What `app` does, without signals and processes.
@@ -380,6 +405,16 @@ impl Fleet {
                 }
                 Some(row)
             }),
+            Incident::HandOff(which, to) => {
+                let to = WorkerId::new(to);
+                self.edit_of(Row::is_owned, *which, |row| {
+                    let mut row = row.clone();
+                    if let Row::Lease { lease, .. } = &mut row {
+                        lease.checkpoint_owner = lease.owner.replace(to);
+                    }
+                    Some(row)
+                });
+            }
             Incident::Garbage => {
                 let row = Arc::new(Row::Item {
                     key: LeaseKey::new("shardId-garbage"),
@@ -395,10 +430,20 @@ impl Fleet {
     }
 
     fn edit(&self, which: usize, change: impl FnOnce(&Row) -> Option<Row>) {
+        self.edit_of(|_| true, which, change);
+    }
+
+    /// Edits one of some rows by hand.
+    fn edit_of(
+        &self,
+        of: impl Fn(&Row) -> bool,
+        which: usize,
+        change: impl FnOnce(&Row) -> Option<Row>,
+    ) {
         let world = &self.world;
         let now = world.now();
         let mut table = world.table();
-        let rows: Vec<Arc<Row>> = table.rows().cloned().collect();
+        let rows: Vec<Arc<Row>> = table.rows().filter(|row| of(row)).cloned().collect();
         if rows.is_empty() {
             return;
         }

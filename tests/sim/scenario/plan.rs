@@ -1,5 +1,6 @@
 //! What a seed stands for: the fleet, its settings, and what goes wrong when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kcl_daemon::core::assignment::problem::Strategy;
@@ -10,6 +11,7 @@ use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::joining::Wanted;
 
 use crate::children::{Checkpoints, ChildSettings};
+use crate::java::Bug;
 use crate::weather::Weather;
 use crate::world::{EPOCH_MS, Kind, MS, Rng, S, Stillness, Time};
 
@@ -59,6 +61,8 @@ pub enum Incident {
     DeleteRow(usize),
     /// The n-th lease's owner is removed by hand.
     Disown(usize),
+    /// The n-th lease that has an owner is handed off to somebody by hand.
+    HandOff(usize, &'static str),
     /// A row that cannot be read appears.
     Garbage,
 }
@@ -88,6 +92,8 @@ pub struct Plan {
     pub report_every: Duration,
     /// Not `disableWorkerMetrics`.
     pub measures_load: bool,
+    /// Bugs that the models of Java have in this world.
+    pub bugs: BTreeSet<Bug>,
     /// How long the index of leases by owner takes to be made.
     pub index_takes: Time,
     /// How far that index is behind.
@@ -154,6 +160,7 @@ impl Plan {
             hand_off_timeout: Duration::from_secs(30),
             report_every: Duration::from_secs(30),
             measures_load: false,
+            bugs: BTreeSet::new(),
             index_takes: 5 * S,
             index_lag: 0,
             limits: Limits {
@@ -209,7 +216,25 @@ impl Plan {
         plan.workers(rng, f);
         plan.tempers(rng, f);
         plan.incidents(rng, f);
+        if rng.chance(150) {
+            plan.mixed(rng);
+        }
         plan
+    }
+
+    /// A fleet in which some workers are Java's.
+    fn mixed(&mut self, rng: &mut Rng) {
+        let java = match self.wanted {
+            // What `Auto` finds out of such a fleet is a matter of migration.
+            Wanted::Auto => return,
+            Wanted::Explicit(Configured::V3x) => Kind::Java3,
+            Wanted::Explicit(_) => Kind::Java2,
+        };
+        for worker in self.workers.iter_mut().skip(1) {
+            if rng.chance(500) {
+                worker.kind = java;
+            }
+        }
     }
 
     /// A fleet in which a leader assigns the leases.

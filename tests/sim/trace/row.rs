@@ -93,6 +93,11 @@ impl Row {
         }
     }
 
+    /// Whether it is a lease that somebody holds.
+    pub fn is_owned(&self) -> bool {
+        self.as_lease().is_some_and(|lease| lease.owner.is_some())
+    }
+
     /// The lock it is.
     pub fn as_leader(&self) -> Option<&LockItem> {
         match self {

@@ -12,6 +12,8 @@ pub enum Kind {
     Ours,
     /// A model of KCL 2.x for Java.
     Java2,
+    /// A model of KCL 3.5 for Java.
+    Java3,
 }
 
 /// How a process stands still.
