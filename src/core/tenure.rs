@@ -152,7 +152,10 @@ impl Tenure {
         if arrived_late {
             self.lease = row;
             self.in_doubt.clear();
-            return Lesson::EarlierOneArrived;
+            // It may have been the one that gave the lease up: then nothing more is written to it (I.14).
+            return self
+                .strange_owner()
+                .map_or(Lesson::EarlierOneArrived, Lesson::Lost);
         }
         if row.counter == self.lease.counter && row.actual_owner() == Some(&self.me) {
             // A hand-off leaves the counter alone.

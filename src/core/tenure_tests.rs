@@ -129,3 +129,27 @@ fn an_heir_gets_the_lease_unless_it_is_this_worker() {
     assert_eq!(owner_after(Some("me")), None);
     assert_eq!(owner_after(None), None);
 }
+
+#[test]
+fn a_hand_over_that_arrived_late_ends_the_tenure() {
+    let mut moved = row(5, "b");
+    moved.checkpoint_owner = Some(me());
+    let mut tenure = Tenure::begin(me(), moved, at(0));
+    let hand_over = tenure.giving_up(None).unwrap();
+    tenure.doubt(hand_over.clone(), at(1));
+    let arrived = hand_over.applied_to(tenure.lease());
+    // The second try is refused, because the first one arrived.
+    let lesson = tenure.refused(Some(arrived));
+    assert_eq!(lesson, Lesson::Lost(Loss::TakenBy(WorkerId::new("b"))));
+    assert!(tenure.is_over());
+}
+
+#[test]
+fn a_release_that_arrived_late_ends_the_tenure() {
+    let mut tenure = tenure();
+    let release = tenure.giving_up(None).unwrap();
+    tenure.doubt(release.clone(), at(1));
+    let arrived = release.applied_to(tenure.lease());
+    assert_eq!(tenure.refused(Some(arrived)), Lesson::Lost(Loss::Changed));
+    assert!(tenure.is_over());
+}

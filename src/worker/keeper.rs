@@ -285,7 +285,7 @@ impl Keeper {
                     return true;
                 }
                 Attempt::Lost(loss) => {
-                    info!(lease = %self.lease().key, "lease was lost before it could be released: {loss}");
+                    info!(lease = %self.lease().key, "the lease is not held any more: {loss}");
                     return false;
                 }
                 Attempt::Failed(error) => {

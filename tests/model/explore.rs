@@ -1,11 +1,11 @@
 //! All states that can be reached, breadth first.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::laws::Broken;
 use crate::steps::{Rules, Step, successors};
-use crate::world::State;
+use crate::world::{Budget, State};
 
 /// A fingerprint is a hash already.
 #[derive(Default)]
@@ -56,10 +56,27 @@ fn expand(part: &[(usize, State)], rules: Rules) -> Found {
     found
 }
 
+/// The states that were reached, each with the largest budgets it was reached with: whatever can follow
+/// with a smaller one was looked at, in no more steps.
+#[derive(Default)]
+struct Known(HashMap<u64, Vec<Budget>, BuildHasherDefault<AsItIs>>);
+
+impl Known {
+    fn is_new(&mut self, fingerprint: u64, budget: Budget) -> bool {
+        let budgets = self.0.entry(fingerprint).or_default();
+        if budgets.iter().any(|known| known.covers(budget)) {
+            return false;
+        }
+        budgets.retain(|known| !budget.covers(*known));
+        budgets.push(budget);
+        true
+    }
+}
+
 /// Goes through all states up to a depth; stops at the first that breaks a law.
 pub fn explore(begin: State, rules: Rules, depth: usize) -> Explored {
-    let mut known: HashSet<u64, BuildHasherDefault<AsItIs>> = HashSet::default();
-    known.insert(begin.fingerprint());
+    let mut known = Known::default();
+    known.is_new(begin.fingerprint(), begin.budget);
     let mut origins: Vec<Option<Origin>> = vec![None];
     let mut level = vec![(0, begin)];
     let mut explored = Explored {
@@ -79,7 +96,10 @@ pub fn explore(begin: State, rules: Rules, depth: usize) -> Explored {
                 let parts: Vec<_> = parts
                     .map(|part| scope.spawn(move || expand(part, rules)))
                     .collect();
-                parts.into_iter().map(|part| part.join().expect("no panic")).collect()
+                parts
+                    .into_iter()
+                    .map(|part| part.join().expect("no panic"))
+                    .collect()
             });
             for (before, step, outcome) in found.into_iter().flatten() {
                 explored.steps += 1;
@@ -91,7 +111,7 @@ pub fn explore(begin: State, rules: Rules, depth: usize) -> Explored {
                         return explored;
                     }
                     Ok((fingerprint, state)) => {
-                        if known.insert(fingerprint) {
+                        if known.is_new(fingerprint, state.budget) {
                             next.push((origins.len(), state));
                             origins.push(Some(Origin { before, step }));
                         }

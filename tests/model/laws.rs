@@ -11,7 +11,12 @@ use crate::world::{
 pub type Broken = (&'static str, String);
 
 /// Judges a write that the table carries out now.
-pub fn of_update(state: &State, flight: &Flight, update: &LeaseUpdate, before: &Lease) -> Option<Broken> {
+pub fn of_update(
+    state: &State,
+    flight: &Flight,
+    update: &LeaseUpdate,
+    before: &Lease,
+) -> Option<Broken> {
     let shard = key_number(&update.key);
     let truth = &state.truth[shard];
     let after = update.applied_to(before);
@@ -27,7 +32,10 @@ pub fn of_update(state: &State, flight: &Flight, update: &LeaseUpdate, before: &
     let me = &NAMES.workers[usize::from(by.worker)];
     let others = before.actual_owner().is_some_and(|owner| owner != me);
     if matches!(flight.aim, Aim::Take | Aim::AssignDead) && others && state.now - truth.moved <= F {
-        return broken("I.3", "taken from an owner that is not silent for long enough");
+        return broken(
+            "I.3",
+            "taken from an owner that is not silent for long enough",
+        );
     }
     if let Change::Checkpoint(to) = &update.change {
         if !laws::checkpoint_stays_or_advances(&before.checkpoint, to) {
@@ -59,13 +67,24 @@ pub fn of_delete(state: &State, row: &Lease) -> Option<Broken> {
 
 /// Judges the delivery of a record to a child of worker `by`, whose last successful write was sent at
 /// `sent_ok`.
-pub fn of_delivery(state: &State, by: u8, shard: usize, record: u8, sent_ok: u16) -> Option<Broken> {
+pub fn of_delivery(
+    state: &State,
+    by: u8,
+    shard: usize,
+    record: u8,
+    sent_ok: u16,
+) -> Option<Broken> {
     let broken = |law, text: String| Some((law, format!("shard {shard}: {text}")));
     if state.now >= sent_ok + F {
-        return broken("I.2", format!("{} ticks after the last write", state.now - sent_ok));
+        return broken(
+            "I.2",
+            format!("{} ticks after the last write", state.now - sent_ok),
+        );
     }
     let me = &NAMES.workers[usize::from(by)];
-    let owner = state.rows[shard].as_ref().and_then(|row| row.actual_owner());
+    let owner = state.rows[shard]
+        .as_ref()
+        .and_then(|row| row.actual_owner());
     if owner != Some(me) && state.now - state.truth[shard].changed_hands > F {
         return broken("I.1", format!("delivered by {me}, owned by {owner:?}"));
     }
@@ -74,7 +93,10 @@ pub fn of_delivery(state: &State, by: u8, shard: usize, record: u8, sent_ok: u16
         return broken("I.23", "delivered before its parent ended".to_owned());
     }
     if record > state.truth[shard].delivered {
-        return broken("I.18", format!("record {record} comes before the one before it"));
+        return broken(
+            "I.18",
+            format!("record {record} comes before the one before it"),
+        );
     }
     None
 }
@@ -82,31 +104,60 @@ pub fn of_delivery(state: &State, by: u8, shard: usize, record: u8, sent_ok: u16
 /// Judges where a child starts.
 pub fn of_start(row: Option<&Lease>, is_known: bool, from: u8) -> Option<Broken> {
     let stored = row.map(|row| place_number(&row.checkpoint));
-    let right = stored.is_none_or(|stored| if is_known { from == stored } else { from <= stored });
-    (!right).then(|| ("I.18", format!("starts at {from}, the lease says {stored:?}")))
+    let right = stored.is_none_or(|stored| {
+        if is_known {
+            from == stored
+        } else {
+            from <= stored
+        }
+    });
+    (!right).then(|| {
+        (
+            "I.18",
+            format!("starts at {from}, the lease says {stored:?}"),
+        )
+    })
 }
 
 /// Judges a state.
 pub fn of_state(state: &State) -> Option<Broken> {
-    let finished = |shard: usize| state.rows[shard].as_ref().is_none_or(|row| row.is_finished());
+    let finished = |shard: usize| {
+        state.rows[shard]
+            .as_ref()
+            .is_none_or(|row| row.is_finished())
+    };
     let children_existed = CHILDREN.iter().all(|child| state.truth[*child].existed);
     if finished(PARENT) && !children_existed {
-        return Some(("I.26", "the parent ended and its children were never made".to_owned()));
+        return Some((
+            "I.26",
+            "the parent ended and its children were never made".to_owned(),
+        ));
     }
     for shard in 1..SHARDS {
         if state.truth[shard].existed && finished(shard) {
             return Some(("I.26", format!("nobody has shard {shard}, which is open")));
         }
     }
-    for hold in state.minds.iter().flatten().flat_map(|mind| mind.held.iter().flatten()) {
+    for hold in state
+        .minds
+        .iter()
+        .flatten()
+        .flat_map(|mind| mind.held.iter().flatten())
+    {
         let known = hold.tenure.lease();
         let settled = hold.slow.is_none() && hold.tenure.in_doubt().is_empty();
-        let Some(row) = state.row(&known.key).filter(|_| settled && !hold.tenure.is_over()) else {
+        let Some(row) = state
+            .row(&known.key)
+            .filter(|_| settled && !hold.tenure.is_over())
+        else {
             continue;
         };
         let same = known.checkpoint == row.checkpoint && known.actual_owner() == row.actual_owner();
         if known.counter > row.counter || (known.counter == row.counter && !same) {
-            return Some(("I.7", format!("{:?} knows {known:?}, the table says {row:?}", hold.id)));
+            return Some((
+                "I.7",
+                format!("{:?} knows {known:?}, the table says {row:?}", hold.id),
+            ));
         }
     }
     None

@@ -104,7 +104,14 @@ impl World {
         self.hold(worker, shard)?.consumer.as_mut()
     }
 
-    pub fn begin_hold(&mut self, worker: u8, shard: usize, id: Holder, tenure: Tenure, sent_ok: Tick) {
+    pub fn begin_hold(
+        &mut self,
+        worker: u8,
+        shard: usize,
+        id: Holder,
+        tenure: Tenure,
+        sent_ok: Tick,
+    ) {
         let lease = tenure.lease().clone();
         let Some(mind) = self.mind(worker) else {
             return;
@@ -209,7 +216,9 @@ impl World {
                 Some(())
             }
             Act::Deliver => {
-                let record = self.next_record(worker, shard).filter(|next| *next < RECORDS)?;
+                let record = self
+                    .next_record(worker, shard)
+                    .filter(|next| *next < RECORDS)?;
                 self.shell(worker, shard)?.reading = Some(record + 1);
                 let up_to = NAMES.places[usize::from(record) + 1].clone();
                 let event = Event::Fetched {
@@ -407,7 +416,12 @@ impl World {
         self.released(worker, shard);
     }
 
-    fn checkpoint_is_written(&mut self, worker: u8, shard: usize, result: Result<(), CheckpointError>) {
+    fn checkpoint_is_written(
+        &mut self,
+        worker: u8,
+        shard: usize,
+        result: Result<(), CheckpointError>,
+    ) {
         let Some(shell) = self.shell(worker, shard) else {
             return;
         };

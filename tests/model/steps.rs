@@ -89,8 +89,6 @@ pub enum Step {
     Tick,
     /// A write arrives.
     Arrives(usize),
-    /// A write is lost.
-    Vanishes(usize),
     Crash(u8),
     Start(u8),
     Stop(u8),
@@ -117,7 +115,6 @@ fn all_steps(state: &State, rules: Rules) -> Vec<Step> {
     let mut steps = vec![Step::Tick];
     for index in 0..state.flights.len() {
         steps.push(Step::Arrives(index));
-        steps.push(Step::Vanishes(index));
     }
     let ways: &[Way] = match state.budget.faults {
         0 => &[Way::Swift],
@@ -147,7 +144,9 @@ fn all_steps(state: &State, rules: Rules) -> Vec<Step> {
                 }
             }
             if rules.mode == Mode::Leader && mind.seen[shard].is_some() && state.budget.moves > 0 {
-                let moves = ways.iter().map(|way| Step::Move(worker, shard, 1 - worker, *way));
+                let moves = ways
+                    .iter()
+                    .map(|way| Step::Move(worker, shard, 1 - worker, *way));
                 steps.extend(moves);
             }
             if mind.taking[shard].is_some() {
@@ -198,7 +197,9 @@ impl World {
     }
 
     pub fn mind(&mut self, worker: u8) -> Option<&mut Mind> {
-        self.state.minds[usize::from(worker)].as_mut().map(Arc::make_mut)
+        self.state.minds[usize::from(worker)]
+            .as_mut()
+            .map(Arc::make_mut)
     }
 
     /// One thing less may go wrong; `None` when nothing may any more.
@@ -213,9 +214,6 @@ impl World {
         match step {
             Step::Tick => self.state.now += 1,
             Step::Arrives(index) => self.arrives(index),
-            Step::Vanishes(index) => {
-                self.state.flights.remove(index);
-            }
             Step::Crash(worker) => {
                 let crashes = &mut self.state.budget.crashes;
                 *crashes = crashes.checked_sub(1)?;
@@ -277,10 +275,15 @@ impl World {
         Some(())
     }
 
-    /// A worker that stops and holds nothing any more is gone.
+    /// A worker that stops and holds nothing any more is gone. A write that never arrives is one that
+    /// stays under way for ever.
     fn settle(&mut self) {
+        self.state.forget_dead_writes();
         for mind in &mut self.state.minds {
-            if mind.as_ref().is_some_and(|mind| mind.stopping && mind.is_idle()) {
+            if mind
+                .as_ref()
+                .is_some_and(|mind| mind.stopping && mind.is_idle())
+            {
                 *mind = None;
             }
         }
@@ -333,12 +336,11 @@ impl World {
                 availability,
             })
         };
-        let candidates: Vec<Candidate> =
-            mind.seen.iter().enumerate().filter_map(judge).collect();
+        let candidates: Vec<Candidate> = mind.seen.iter().enumerate().filter_map(judge).collect();
         let limits = Limits {
             max_leases: usize::MAX,
             max_steals: usize::from(mind.may_steal),
-            very_old_first: true,
+            very_old_first: false,
         };
         let key = &NAMES.keys[shard];
         // Whatever the dice say.
@@ -443,19 +445,12 @@ impl World {
     }
 
     /// Sends a write; gives its answer unless it is slow.
-    pub fn send(
-        &mut self,
-        write: Write,
-        aim: Aim,
-        by: Holder,
-        way: Way,
-    ) -> Option<Option<Answer>> {
+    pub fn send(&mut self, write: Write, aim: Aim, by: Holder, way: Way) -> Option<Option<Answer>> {
         let flight = Flight {
             write,
             aim,
             by,
             sent: self.state.now,
-            copies: 1,
         };
         let answer = match way {
             Way::Slow => None,
@@ -506,7 +501,9 @@ impl World {
                 }
                 truth.existed = true;
                 (truth.moved, truth.changed_hands) = (self.state.now, self.state.now);
-                let child = crate::world::CHILDREN.iter().position(|child| child == shard);
+                let child = crate::world::CHILDREN
+                    .iter()
+                    .position(|child| child == shard);
                 let leases = child_leases(&NAMES.children);
                 let made = Arc::new(leases[child.unwrap_or(0)].clone());
                 *row = Some(Arc::clone(&made));
@@ -530,7 +527,10 @@ impl World {
     fn carry_out_update(&mut self, flight: &Flight, update: &LeaseUpdate) -> Answer {
         let shard = key_number(&update.key);
         let before = self.state.rows[shard].clone();
-        let Some(row) = before.clone().filter(|row| update.is_permitted_on(Some(row))) else {
+        let Some(row) = before
+            .clone()
+            .filter(|row| update.is_permitted_on(Some(row)))
+        else {
             return Answer::Refused(before);
         };
         self.judge(laws::of_update(&self.state, flight, update, &row));
@@ -562,7 +562,12 @@ impl World {
     pub fn clean_up(&mut self, worker: u8, shard: usize, way: Way) -> Option<()> {
         let early = self.rules.is(Mutant::DeletesAtOnce);
         let mind = self.mind(worker)?;
-        let rows: Vec<Arc<Lease>> = mind.seen.iter().flatten().map(|sight| Arc::clone(&sight.row)).collect();
+        let rows: Vec<Arc<Lease>> = mind
+            .seen
+            .iter()
+            .flatten()
+            .map(|sight| Arc::clone(&sight.row))
+            .collect();
         let leases = rows.iter().map(|row| (row.shard_id(), &**row)).collect();
         let lease = &mind.seen[shard].as_ref()?.row;
         let deletion = match clean_up(lease, &leases) {

@@ -12,7 +12,7 @@ use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::tenure::Tenure;
 use multilang_protocol::ActionKind;
 
-use crate::world::{Holder, NAMES, SHARDS, Scribe, Tick, moment, place_number};
+use crate::world::{F, Holder, NAMES, SHARDS, Scribe, Tick, moment, place_number};
 
 /// A row as a worker saw it last.
 #[derive(Debug, Clone)]
@@ -24,6 +24,11 @@ pub struct Sight {
 }
 
 impl Sight {
+    /// Whether it saw the owner silent for longer than the failover time.
+    fn is_silent(&self) -> bool {
+        self.last > self.since + F
+    }
+
     pub fn observations(&self) -> Observations {
         let mut seen = Observations::default();
         seen.record(&self.row, moment(self.since));
@@ -155,20 +160,27 @@ impl Mind {
         (0..SHARDS).all(|shard| !self.has(shard))
     }
 
-    /// The counters of a lease that it remembers.
-    pub fn counters(&self, shard: usize) -> impl Iterator<Item = u64> {
-        let seen = self.seen[shard].as_ref().map(|sight| sight.row.counter.0);
-        let held = self.held[shard].as_ref();
-        let held = held.map(|hold| hold.tenure.lease().counter.0);
-        let taking = self.taking[shard].as_ref();
-        let taking = taking.map(|taking| taking.before.counter.0);
-        seen.into_iter().chain(held).chain(taking)
+    /// Whether it holds a lease, or is about to, under this number.
+    pub fn knows(&self, id: Holder, shard: usize) -> bool {
+        let held = self.held[shard].as_ref().is_some_and(|hold| hold.id == id);
+        held || self.taking[shard]
+            .as_ref()
+            .is_some_and(|taking| taking.id == id)
     }
 
-    pub fn write_down(&self, scribe: &mut Scribe) {
+    /// Whether it waits for the answer to a write.
+    pub fn awaits(&self, id: Holder, shard: usize) -> bool {
+        let held = self.held[shard].as_ref().filter(|hold| hold.id == id);
+        let slow = held.and_then(|hold| hold.slow.as_ref());
+        let taking = self.taking[shard].as_ref().filter(|taking| taking.id == id);
+        let slow = slow.or(taking.map(|taking| &taking.slow));
+        slow.is_some_and(|slow| slow.answer.is_none())
+    }
+
+    pub fn write_down(&self, scribe: &mut Scribe<'_>) {
         scribe.small([
             1,
-            self.serial,
+            self.life.min(1),
             u8::from(self.looked),
             u8::from(self.may_steal),
             u8::from(self.stopping),
@@ -178,14 +190,16 @@ impl Mind {
             match &self.seen[shard] {
                 Some(sight) => {
                     scribe.row(Some(&sight.row));
-                    scribe.age(sight.since);
-                    scribe.age(sight.last);
+                    scribe.small([u8::from(sight.is_silent())]);
+                    if scribe.is_current(&sight.row) {
+                        scribe.age(sight.since);
+                    }
                 }
                 None => scribe.small([7]),
             }
             match &self.taking[shard] {
                 Some(taking) => {
-                    scribe.holder(Some(taking.id));
+                    scribe.holder(shard, taking.id);
                     scribe.row(Some(&taking.before));
                     scribe.small([u8::from(taking.assigned)]);
                     slow(&taking.slow, scribe);
@@ -193,7 +207,7 @@ impl Mind {
                 None => scribe.small([8]),
             }
             match &self.held[shard] {
-                Some(hold) => hold.write_down(scribe),
+                Some(hold) => hold.write_down(shard, scribe),
                 None => scribe.small([9]),
             }
         }
@@ -201,8 +215,8 @@ impl Mind {
 }
 
 impl Hold {
-    fn write_down(&self, scribe: &mut Scribe) {
-        scribe.holder(Some(self.id));
+    fn write_down(&self, shard: usize, scribe: &mut Scribe<'_>) {
+        scribe.holder(shard, self.id);
         scribe.row(Some(self.tenure.lease()));
         scribe.moment(self.tenure.last_sent());
         scribe.small([
@@ -224,7 +238,7 @@ impl Hold {
     }
 }
 
-fn slow(slow: &Slow, scribe: &mut Scribe) {
+fn slow(slow: &Slow, scribe: &mut Scribe<'_>) {
     scribe.update(&slow.update);
     scribe.age(slow.sent);
     match &slow.answer {

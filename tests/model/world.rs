@@ -30,7 +30,6 @@ type Place = ExtendedSequenceNumber;
 pub struct Names {
     pub workers: [WorkerId; 2],
     pub keys: [LeaseKey; SHARDS],
-    pub shards: [ShardId; SHARDS],
     /// Behind the n-th record.
     pub places: Vec<Place>,
     pub children: Vec<ChildShard>,
@@ -55,7 +54,6 @@ pub static NAMES: LazyLock<Names> = LazyLock::new(|| {
                 hash_range: HashRange::FULL,
             })
             .collect(),
-        shards,
         places,
     }
 });
@@ -132,8 +130,6 @@ pub struct Flight {
     pub aim: Aim,
     pub by: Holder,
     pub sent: Tick,
-    /// How often it still arrives.
-    pub copies: u8,
 }
 
 /// What is true of a row, whatever anybody knows.
@@ -150,7 +146,7 @@ pub struct Truth {
 }
 
 /// How much may still go wrong, or happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Writes that are late, come twice, or whose request or answer is lost; reads that fail.
     pub faults: u8,
@@ -158,6 +154,16 @@ pub struct Budget {
     pub stops: u8,
     /// Hand-offs that a leader begins.
     pub moves: u8,
+}
+
+impl Budget {
+    /// Whether everything that may happen with `other` may happen with this one.
+    pub const fn covers(self, other: Self) -> bool {
+        self.faults >= other.faults
+            && self.crashes >= other.crashes
+            && self.stops >= other.stops
+            && self.moves >= other.moves
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -202,8 +208,8 @@ impl State {
         self.rows[key_number(key)].as_deref()
     }
 
-    /// A number that is the same for states that differ in nothing that matters: names of workers, how
-    /// large counters are, how long ago is long ago.
+    /// A number that is the same for states that differ in nothing that matters, the budget aside: names
+    /// of workers, how large counters are, how old what nobody can use any more is.
     pub fn fingerprint(&self) -> u64 {
         self.hashed([0, 1]).min(self.hashed([1, 0]))
     }
@@ -212,19 +218,19 @@ impl State {
         let mut scribe = Scribe {
             hasher: Fast::default(),
             names,
-            now: self.now,
-            base: std::array::from_fn(|shard| self.lowest_counter(shard)),
+            state: self,
         };
-        for shard in 0..SHARDS {
-            scribe.row(self.rows[shard].as_deref());
-            let truth = &self.truth[shard];
+        for (row, truth) in self.rows.iter().zip(&self.truth) {
+            scribe.row(row.as_deref());
             scribe.age(truth.moved);
             scribe.age(truth.changed_hands);
-            scribe.holder(truth.holder);
-            scribe.small([truth.delivered, u8::from(truth.existed)]);
+            scribe.small([
+                truth.delivered,
+                u8::from(truth.existed),
+                u8::from(truth.holder.is_some()),
+            ]);
         }
         for worker in names {
-            scribe.small([self.lives[usize::from(worker)]]);
             match &self.minds[usize::from(worker)] {
                 None => scribe.small([0]),
                 Some(mind) => mind.write_down(&mut scribe),
@@ -233,27 +239,31 @@ impl State {
         // Writes under way are a set.
         let mut sum = 0u64;
         for flight in &self.flights {
-            let mut one = scribe.fresh();
+            let mut one = Scribe {
+                hasher: Fast::default(),
+                ..scribe
+            };
             one.flight(flight);
             sum = sum.wrapping_add(one.hasher.finish());
         }
         scribe.hasher.write_u64(sum);
-        self.budget.hash(&mut scribe.hasher);
         scribe.hasher.finish()
     }
 
-    fn lowest_counter(&self, shard: usize) -> u64 {
-        let minds = self.minds.iter().flatten();
-        let known = minds.flat_map(|mind| mind.counters(shard));
-        let flying = self.flights.iter().filter_map(|flight| match &flight.write {
-            Write::Update(update) if key_number(&update.key) == shard => counter_of(update),
-            Write::Delete(deletion) if key_number(&deletion.key) == shard => {
-                Some(deletion.counter.0)
-            }
-            _ => None,
+    /// Forgets writes under way that can have no effect any more, on the table or on who sent them.
+    pub fn forget_dead_writes(&mut self) {
+        let (rows, minds) = (&self.rows, &self.minds);
+        self.flights.retain(|flight| {
+            let (shard, counter) = match &flight.write {
+                Write::Update(update) => (key_number(&update.key), counter_of(update)),
+                Write::Delete(deletion) => (key_number(&deletion.key), Some(deletion.counter.0)),
+                Write::Create(shard) => return rows[*shard].is_none(),
+            };
+            let row = rows[shard].as_ref();
+            let dead = row.is_none_or(|row| counter.is_some_and(|counter| counter < row.counter.0));
+            let mind = minds[usize::from(flight.by.worker)].as_ref();
+            !dead || mind.is_some_and(|mind| mind.awaits(flight.by, shard))
         });
-        let row = self.rows[shard].as_ref().map(|row| row.counter.0);
-        known.chain(flying).chain(row).min().unwrap_or(0)
     }
 }
 
@@ -268,31 +278,23 @@ fn counter_of(update: &LeaseUpdate) -> Option<u64> {
 }
 
 /// Writes a state down, up to what does not matter.
-pub struct Scribe {
+pub struct Scribe<'a> {
     pub hasher: Fast,
-    /// The new number of each worker.
+    /// The old number of each worker.
     names: [u8; 2],
-    now: Tick,
-    base: [u64; SHARDS],
+    state: &'a State,
 }
 
-impl Scribe {
-    fn fresh(&self) -> Self {
-        Self {
-            hasher: Fast::default(),
-            ..*self
-        }
-    }
-
+impl Scribe<'_> {
     pub fn small<const N: usize>(&mut self, bytes: [u8; N]) {
         for byte in bytes {
             self.hasher.write_u8(byte);
         }
     }
 
-    /// What is longer ago than anybody cares is equally long ago.
+    /// What is longer ago than the failover time is equally long ago.
     pub fn age(&mut self, since: Tick) {
-        self.hasher.write_u16((self.now - since).min(F * 3 + 1));
+        self.hasher.write_u16((self.state.now - since).min(F + 1));
     }
 
     pub fn moment(&mut self, at: Moment) {
@@ -304,13 +306,14 @@ impl Scribe {
         self.hasher.write_usize(new.unwrap_or(2));
     }
 
-    pub fn holder(&mut self, holder: Option<Holder>) {
-        if let Some(holder) = holder {
-            self.named(holder.worker);
-            self.small([holder.life, holder.serial]);
-        } else {
-            self.small([9]);
-        }
+    /// Of holders it matters who is the present one, and for whom somebody waits.
+    pub fn holder(&mut self, shard: usize, holder: Holder) {
+        let state = self.state;
+        self.named(holder.worker);
+        let mind = state.minds[usize::from(holder.worker)].as_ref();
+        let here = mind.is_some_and(|mind| mind.knows(holder, shard));
+        let present = state.truth[shard].holder == Some(holder);
+        self.small([u8::from(here), u8::from(present)]);
     }
 
     fn worker(&mut self, worker: Option<&WorkerId>) {
@@ -320,8 +323,17 @@ impl Scribe {
         }
     }
 
+    /// A counter matters only beside that of the row: it is the same, or the one before, or history.
     fn counter(&mut self, shard: usize, counter: u64) {
-        self.hasher.write_u64(counter - self.base[shard]);
+        let row = self.state.rows[shard].as_ref();
+        let behind = row.map_or(9, |row| row.counter.0.wrapping_sub(counter).min(2));
+        self.hasher.write_u64(behind);
+    }
+
+    /// Whether a row is the table's, as far as its counter tells.
+    pub fn is_current(&self, row: &Lease) -> bool {
+        let current = self.state.row(&row.key);
+        current.is_some_and(|current| current.counter == row.counter)
     }
 
     pub fn row(&mut self, row: Option<&Lease>) {
@@ -332,7 +344,10 @@ impl Scribe {
         self.counter(key_number(&row.key), row.counter.0);
         self.worker(row.owner.as_ref());
         self.worker(row.checkpoint_owner.as_ref());
-        self.small([place_number(&row.checkpoint), u8::from(!row.children.is_empty())]);
+        self.small([
+            place_number(&row.checkpoint),
+            u8::from(!row.children.is_empty()),
+        ]);
     }
 
     pub fn update(&mut self, update: &LeaseUpdate) {
@@ -364,19 +379,25 @@ impl Scribe {
     }
 
     fn flight(&mut self, flight: &Flight) {
-        match &flight.write {
-            Write::Update(update) => self.update(update),
-            Write::Create(shard) => self.hasher.write_usize(100 + shard),
+        let shard = match &flight.write {
+            Write::Update(update) => {
+                self.update(update);
+                key_number(&update.key)
+            }
+            Write::Create(shard) => {
+                self.hasher.write_usize(100 + shard);
+                *shard
+            }
             Write::Delete(deletion) => {
                 let shard = key_number(&deletion.key);
                 self.hasher.write_usize(200 + shard);
                 self.counter(shard, deletion.counter.0);
+                shard
             }
-        }
+        };
         flight.aim.hash(&mut self.hasher);
-        self.holder(Some(flight.by));
+        self.holder(shard, flight.by);
         self.age(flight.sent);
-        self.small([flight.copies]);
     }
 }
 
