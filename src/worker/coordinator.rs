@@ -48,8 +48,9 @@ use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::LeaderLock;
-use crate::core::lease::{Counter, Lease};
+use crate::core::lease::{Counter, Lease, LeaseUpdate};
 use crate::core::migration::pure_fleet::PureFleet;
+use crate::core::tenure::Attempts;
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
@@ -87,7 +88,7 @@ enum Done {
         sent: Moment,
         how: How,
     },
-    NotAcquired(LeaseKey),
+    NotAcquired(LeaseKey, Option<(LeaseUpdate, Moment)>),
     Found(Found, Moment),
     Index(Result<OwnerIndex, StoreError>),
     Heirs(Option<TableScan>),
@@ -162,6 +163,7 @@ pub struct Coordinator {
     own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
+    attempts: Attempts,
     scanning: bool,
     /// The next decision follows a scan.
     may_steal: bool,
@@ -242,6 +244,7 @@ impl Coordinator {
             own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
+            attempts: Attempts::default(),
             scanning: false,
             may_steal: false,
             scan_wanted: true,
@@ -362,9 +365,7 @@ impl Coordinator {
             }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
-            Done::NotAcquired(key) => {
-                self.taking.remove(&key);
-            }
+            Done::NotAcquired(key, unresolved) => self.on_not_acquired(&key, unresolved),
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),
