@@ -11,6 +11,8 @@ use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
+pub use crate::core::tenure::Loss;
+use crate::core::tenure::Tenure;
 use crate::core::throughput::Throughput;
 use crate::core::time::Moment;
 use crate::os::tasks::{OwnedTask, Spawner};
@@ -38,30 +40,6 @@ pub enum LeaseState {
     Lost(Loss),
     /// Given up by us.
     Released,
-}
-
-/// How a lease was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// This worker owns it now.
-    TakenBy(WorkerId),
-    /// Nobody owns it, but somebody wrote to it.
-    Changed,
-    /// It carries our id, but a write that was not ours raised its counter.
-    SameWorkerId,
-    /// The row does not exist any more.
-    RowGone,
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TakenBy(worker) => write!(f, "worker {worker} took it"),
-            Self::Changed => f.write_str("its row was changed by somebody else"),
-            Self::SameWorkerId => f.write_str("somebody else wrote to it under our worker id"),
-            Self::RowGone => f.write_str("its row was deleted"),
-        }
-    }
 }
 
 /// What the coordinator hears of a held lease.
@@ -195,16 +173,13 @@ impl LeaseHandle {
         let throughput = Arc::new(Mutex::new(throughput));
         let keeper = Keeper {
             ports,
-            me,
-            lease,
-            last_sent: sent,
+            tenure: Tenure::begin(me, lease, sent),
             failover: settings.failover,
             hand_off_timeout: settings.hand_off_timeout,
             hand_off_ends: None,
             heir: Arc::clone(&heir),
             throughput: Arc::clone(&throughput),
             next_measure: sent,
-            in_doubt: Vec::new(),
             troubled: false,
             inbox,
             publish,
