@@ -15,13 +15,15 @@
 
 mod handle;
 
-pub use handle::{KeeperPorts, KeeperSettings, LeaseHandle, LeaseState, Loss, News, WriteStyle};
+pub use handle::{
+    KeeperPorts, KeeperSettings, LeaseHandle, LeaseState, Loss, News, NotKept, WriteStyle,
+};
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use handle::{Command, lock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
@@ -223,6 +225,28 @@ impl Keeper {
                 }
                 let _ = reply.send(released);
                 false
+            }
+            Command::PassTo { next, reply } => self.pass_to(next, reply).await,
+        }
+    }
+
+    /// The leader of the fleet is this worker and gives the lease to another one.
+    async fn pass_to(&mut self, next: WorkerId, reply: oneshot::Sender<Option<Lease>>) -> bool {
+        let update = self
+            .ports
+            .style
+            .marked(self.lease().assigned_if_silent_to(&next));
+        match self.write(update).await {
+            Attempt::Applied => {
+                let _ = reply.send(Some(self.lease().clone()));
+                self.lose(Loss::TakenBy(next))
+            }
+            // Whoever asked finds out by the channel that is closed.
+            Attempt::Lost(loss) => self.lose(loss),
+            Attempt::Failed(error) => {
+                self.trouble(&error);
+                let _ = reply.send(None);
+                true
             }
         }
     }

@@ -51,6 +51,11 @@ pub enum News {
     Lost(Loss),
 }
 
+/// The keeper of a lease ended: the lease is lost, or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody keeps the lease any more")]
+pub struct NotKept;
+
 pub(super) enum Command {
     Checkpoint {
         to: ExtendedSequenceNumber,
@@ -58,6 +63,10 @@ pub(super) enum Command {
     },
     Release {
         reply: oneshot::Sender<bool>,
+    },
+    PassTo {
+        next: WorkerId,
+        reply: oneshot::Sender<Option<Lease>>,
     },
 }
 
@@ -137,6 +146,7 @@ impl std::fmt::Debug for Command {
         f.write_str(match self {
             Self::Checkpoint { .. } => "Checkpoint",
             Self::Release { .. } => "Release",
+            Self::PassTo { .. } => "PassTo",
         })
     }
 }
@@ -257,6 +267,24 @@ impl LeaseHandle {
     /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
     pub fn leave_to(&self, heir: WorkerId) {
         let _ = self.heir.set(heir);
+    }
+
+    /// Whether its keeper still renews it, or tries to.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    /// Makes another worker the owner at once, as a leader does with a lease of its own: then it is lost
+    /// here. Gives the row, or `None` when that could not be written and the lease is still kept.
+    ///
+    /// # Errors
+    /// When nobody keeps the lease any more.
+    pub async fn pass_to(&self, next: WorkerId) -> Result<Option<Lease>, NotKept> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::PassTo { next, reply }).await;
+        sent.map_err(|_| NotKept)?;
+        answer.await.map_err(|_| NotKept)
     }
 
     /// Gives the lease up. `false` when that could not be written: then it expires.
