@@ -59,7 +59,10 @@ fn a_slow_child_stalls_the_stream() {
     let log = daemon.log();
     assert_eq!(log.matches("subscribed at").count(), 1, "{log}");
     let protocols = front.protocols();
-    assert!(protocols.iter().all(|spoken| spoken == "h2"), "{protocols:?}");
+    assert!(
+        protocols.iter().all(|spoken| spoken == "h2"),
+        "{protocols:?}"
+    );
     daemon.stop_gracefully();
     ledger.assert_sound();
     ledger.assert_no_duplicates();
