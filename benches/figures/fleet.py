@@ -131,7 +131,7 @@ class World:
         self.processes, self.daemons = [], []
         kinesis, dynamodb = free_port(), free_port()
         self._serve(
-            kinesis, tools.crate("ferrokinesis"), "--port", kinesis, "--shard-limit", 500, "--create-stream-ms", 0, "--log-level", "off"
+            kinesis, tools.crate("ferrokinesis"), "--port", kinesis, "--shard-limit", max(500, shards), "--create-stream-ms", 0, "--log-level", "off"
         )
         self._serve(dynamodb, tools.crate("dynoxide-rs"), "--port", dynamodb, "--log", "quiet")
         self.kinesis, self.dynamodb = aws.Kinesis(kinesis), aws.DynamoDb(dynamodb)

@@ -5,6 +5,7 @@
 //! comes back as an event, so that every wait also waits for "stop" and for the loss of the lease.
 
 mod handle;
+mod stall;
 
 pub use handle::{ConsumerHandle, ConsumerPorts, ConsumerSettings, ConsumerStatus, Message};
 
@@ -85,6 +86,8 @@ pub struct ShardConsumer {
     ending: TaskGroup<Vec<ChildShard>>,
     /// It has waited.
     may_end: bool,
+    /// Since when the child waits for something to be fetched.
+    wanting_since: Option<Moment>,
     /// With the child right now; holds its part of the memory budget until the answer.
     in_flight: Option<Batch>,
     /// Told to stop at once: a child that still starts is killed.
@@ -137,6 +140,7 @@ impl ShardConsumer {
             waiting: None,
             ending: TaskGroup::new(),
             may_end: false,
+            wanting_since: None,
             in_flight: None,
             killing: false,
         };
@@ -188,6 +192,7 @@ impl ShardConsumer {
         let may_fetch = wants_batch && self.waiting.is_none();
         let clock = Arc::clone(&self.ports.fetcher.clock);
         let overdue = self.overdue;
+        let stalls_at = self.stalls_at(may_fetch && self.ending.is_empty());
         tokio::select! {
             biased;
             message = self.mailbox.recv() => match message {
@@ -212,6 +217,7 @@ impl ShardConsumer {
                 self.warn_overdue();
                 vec![]
             }
+            () = at(&*clock, stalls_at) => self.on_stalled(),
             heard = next_heard(&mut self.processor) => self.on_heard(heard),
             Some(children) = self.ending.join_next() => {
                 // A panic there leaves the end to be read again.
@@ -586,3 +592,6 @@ async fn next_fetched(fetcher: &mut Option<Fetcher>) -> Fetched {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,8 +232,10 @@ impl Keeper {
 
     /// The leader of the fleet is this worker and gives the lease to another one.
     async fn pass_to(&mut self, next: WorkerId, reply: oneshot::Sender<Option<Lease>>) -> bool {
-        let update = self.lease().assigned_if_silent_to(&next);
-        let update = self.ports.style.marked(update);
+        let update = self
+            .ports
+            .style
+            .marked(self.lease().assigned_if_silent_to(&next));
         match self.write(update).await {
             Attempt::Applied => {
                 let _ = reply.send(Some(self.lease().clone()));

@@ -17,6 +17,7 @@
 
 mod checker;
 mod children;
+mod cost;
 mod java;
 mod museum;
 mod runner;

@@ -16,7 +16,7 @@
 //! | small absolute differences of load move nothing | the band is only relative (#1247, PR #1814) |
 //! | a worker in both metrics tables counts once, by its newer item | twice |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::core::assignment::board::Board;
@@ -60,7 +60,8 @@ pub struct Settings {
     /// `isGracefulLeaseHandoffEnabled`.
     pub graceful_hand_off: bool,
     /// Whether leases at SHARD_END weigh like others, as they do for Java. False only in a fleet
-    /// that is all ours (`leases.md` J, #1247): two leaders with different weights undo each other.
+    /// that [is all ours](is_all_ours) (`leases.md` J, #1247): two leaders with different weights undo
+    /// each other.
     pub count_finished: bool,
     /// Whether a worker that has nothing yet gets its full share at once instead of Java's dampened
     /// one: then it is fair within seconds of a worker's joining.
@@ -214,6 +215,32 @@ pub fn run(problem: &Problem<'_>, pick: &mut dyn FnMut(usize) -> usize) -> Plan 
     }
     plan.moves = moves(problem, &states, &board);
     plan
+}
+
+/// Whether every worker that may lead or be given leases is a kcl-daemon, as far as is known: whoever
+/// reports and whoever owns a lease. A dead worker's lease counts until it has another owner.
+#[must_use]
+pub fn is_all_ours(
+    leases: &[Lease],
+    workers: &[WorkerMetricStats],
+    wall: WallTime,
+    report_interval: Duration,
+) -> bool {
+    let mut ours: HashSet<&WorkerId> = HashSet::new();
+    for stats in workers
+        .iter()
+        .filter(|stats| stats.is_fresh(wall, report_interval))
+    {
+        if !stats.is_ours() {
+            return false;
+        }
+        ours.insert(&stats.worker);
+    }
+    let mut owners = leases
+        .iter()
+        .flat_map(|lease| [&lease.owner, &lease.checkpoint_owner])
+        .flatten();
+    owners.all(|owner| ours.contains(owner))
 }
 
 /// The workers that may be given leases, each once, in the order of their ids.

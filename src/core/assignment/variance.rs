@@ -110,11 +110,17 @@ fn give(board: &mut Board<'_>, lease: usize, worker: usize) {
 /// Gives each free lease to the worker with the most room. Returns those that nobody may take.
 pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
     let mut queue = Queue::new(board);
-    for (done, lease) in free.iter().enumerate() {
-        let Some(worker) = queue.pop(board) else {
-            return free[done..].to_vec();
-        };
+    let mut unplaced = Vec::new();
+    for lease in free {
         let row = board.lease(*lease);
+        let Some(worker) = queue.pop(board) else {
+            // A finished lease needs an owner only to be cleaned up, however full all are.
+            match fewest_leases(board).filter(|_| row.is_finished()) {
+                Some(worker) => give(board, *lease, worker),
+                None => unplaced.push(*lease),
+            }
+            continue;
+        };
         // It lives and finds the lease by itself. A hand-off that got stuck has to be ended (#1718).
         let is_its_own = !row.in_hand_off() && row.actual_owner() == Some(board.workers[worker].id);
         if is_its_own {
@@ -124,7 +130,11 @@ pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
             queue.push_if_eligible(board, worker);
         }
     }
-    Vec::new()
+    unplaced
+}
+
+fn fewest_leases(board: &Board<'_>) -> Option<usize> {
+    (0..board.workers.len()).min_by_key(|worker| board.workers[*worker].leases.len())
 }
 
 /// Evens the load out by the metric by which most is to be moved.

@@ -12,7 +12,9 @@ use tracing::{debug, info, warn};
 
 use super::acquiring::{How, Outcome, write_and_look};
 use super::{Coordinator, Done, StopRequest};
-use crate::core::assignment::problem::{self, Problem};
+use crate::core::assignment::problem::{
+    self, Problem, Settings as AssignmentSettings, is_all_ours,
+};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::must_step_down;
 use crate::core::lease::{Change, Lease};
@@ -74,7 +76,6 @@ impl Coordinator {
         }
         self.touch_own(now);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
-        let settings = &self.settings.assignment;
         // Whoever was found dead stays so until it reports again.
         let reports: Vec<WorkerMetricStats> = self
             .members
@@ -95,15 +96,21 @@ impl Coordinator {
         }
         led.members = members;
         let entropy = Arc::clone(&self.ports.keeper.entropy);
+        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let interval = self.settings.report.report_every;
+        let settings = AssignmentSettings {
+            count_finished: !is_all_ours(&self.table, &self.members, wall, interval),
+            ..self.settings.assignment.clone()
+        };
         let plan = problem::run(
             &Problem {
                 me: &self.me,
                 leases: &self.table,
                 watch: &self.watch,
                 workers: &reports,
-                settings,
+                settings: &settings,
                 now,
-                wall: WallTime::from_millis(self.ports.keeper.clock.wall_millis()),
+                wall,
                 balance,
                 idle_before: led.idle,
             },

@@ -93,7 +93,11 @@ pub fn takeovers(trace: &Trace) -> Vec<(Time, ShardId)> {
         }
         deliveries.on(event.by, &event.what);
     }
-    took.extend(orphans.into_iter().map(|(shard, since)| (end - since, shard)));
+    took.extend(
+        orphans
+            .into_iter()
+            .map(|(shard, since)| (end - since, shard)),
+    );
     took.sort();
     took.reverse();
     took

@@ -520,8 +520,12 @@ pub fn replies_are_true(history: &History<'_>) -> Vec<Violation> {
                 .unwrap_or(&life.start);
             match error.as_deref() {
                 // At the end of a shard, its last record stands for the end (#211).
-                None if life.told_shard_ended && wanted >= life.largest() && !has.is_shard_end() => {
-                    let text = format!("the shard ended and is said to be done, the table has {has}");
+                None if life.told_shard_ended
+                    && wanted >= life.largest()
+                    && !has.is_shard_end() =>
+                {
+                    let text =
+                        format!("the shard ended and is said to be done, the table has {has}");
                     wrong.push(history.violation("I.22", index, Some(&key), text));
                 }
                 None if has < wanted => {

@@ -41,6 +41,7 @@ impl JavaWorker {
                 operating_range: BTreeMap::new(),
                 support_code: Some(1),
                 support_updated: Some(now.seconds()),
+                ours_updated: None,
             };
             self.store.request(Op::PutMetrics(stats)).await;
             self.sleep(self.settings.report_every).await;

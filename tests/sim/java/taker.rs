@@ -65,6 +65,7 @@ impl JavaWorker {
             max_leases: usize::MAX,
             max_steals: self.settings.max_steals,
             very_old_first: true,
+            count_finished: true,
         };
         let due = {
             let mut rng = self.world.rng();

@@ -167,6 +167,7 @@ impl Plan {
                 max_leases: usize::MAX,
                 max_steals: 1,
                 very_old_first: true,
+                count_finished: true,
             },
             failure_policy: FailurePolicy::RESTART,
             children: ChildSettings {

@@ -289,6 +289,47 @@ fn finished_leases_weigh_nothing_when_the_fleet_is_ours() {
 }
 
 #[test]
+fn finished_leases_leave_room_under_the_maximum() {
+    // Java counts them, and leaves the shards that the finished ones became to nobody (#202).
+    for words in ["a#=0*2 a=0*1 -=0*1", "a#=100*2 a=100*1 -=100*1"] {
+        let mut fleet = fleet("a", words);
+        fleet.settings.max_leases = 2;
+        assert_eq!(plan_of(&fleet), "->a assign 1", "{words}");
+        // What is finished finds an owner even where nobody has room, what is not does not.
+        fleet.settings.max_leases = 1;
+        fleet.lease("", Some(100.0)).checkpoint = ExtendedSequenceNumber::SHARD_END;
+        let plan = fleet.run(&mut chance(1));
+        assert_eq!(self::words(&fleet, &plan), "->a assign 1", "{words}");
+        assert_eq!(plan.moves[0].lease, 4);
+        assert_eq!(plan.unplaced, [3]);
+    }
+}
+
+#[test]
+fn a_fleet_is_all_ours_when_everybody_in_it_says_so() {
+    let ours = |fleet: &Fleet| is_all_ours(&fleet.leases, &fleet.workers, WALL, INTERVAL);
+    const INTERVAL: Duration = Duration::from_secs(30);
+    assert!(ours(&fleet("", "-=0")), "nobody is there");
+    let mut fleet = fleet("a b", "a=0 b=0 -=0");
+    assert!(ours(&fleet));
+    fleet.lease("a/b", None);
+    assert!(ours(&fleet));
+    fleet.lease("c", None);
+    assert!(!ours(&fleet), "an owner that reports nothing");
+    fleet.leases.pop();
+    fleet.lease("a/c", None);
+    assert!(!ours(&fleet), "an old owner that reports nothing");
+    fleet.leases.pop();
+    fleet.workers[1].ours_updated = None;
+    assert!(!ours(&fleet), "a worker of Java's");
+    fleet.workers[1].last_update = Some(WALL.seconds() - 3600);
+    fleet.leases.retain(|lease| {
+        lease.owner != Some(WorkerId::new("b")) && lease.checkpoint_owner.is_none()
+    });
+    assert!(ours(&fleet), "it is gone");
+}
+
+#[test]
 fn old_leases_come_first() {
     // Room for one: the one that was never owned, before the one that expired.
     let mut fleet = fleet("a:50%", "x!=100 -=100");
