@@ -6,6 +6,7 @@ use std::time::Duration;
 use kcl_daemon::core::aggregate::RangeFilter;
 use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use kcl_daemon::os::entropy::SystemEntropy;
@@ -28,7 +29,7 @@ use crate::children::{ChildSettings, SimFactory};
 use crate::java::{JavaWorker, Settings, Version};
 use crate::store::SimStore;
 use crate::stream::SimStream;
-use crate::trace::{Item, Row, What};
+use crate::trace::{Item, Mishap, Row, What};
 use crate::weather::Weather;
 use crate::world::{Fate, Kind, Process, S, SimClock, Time, World};
 
@@ -107,6 +108,7 @@ impl Fleet {
         let resume = before > 0;
         let task = tokio::spawn(async move {
             fleet.world.note_by(&own, What::Started);
+            fleet.note_habits(&own);
             let end = fleet.work(&own, stop_view, resume).await;
             if own.is_dead() {
                 return;
@@ -120,6 +122,19 @@ impl Fleet {
             task.abort();
             fleet.vacate(index);
         });
+    }
+
+    /// What is special about a process that starts.
+    fn note_habits(&self, process: &Process) {
+        let kind = match process.kind {
+            Kind::Ours => None,
+            Kind::Java2 => Some(Mishap::JavaTwo),
+            Kind::Java3 => Some(Mishap::JavaThree),
+        };
+        let skewed = (process.wall_skew_ms() != 0).then_some(Mishap::ClockSkewed);
+        for mishap in kind.into_iter().chain(skewed) {
+            self.world.note_by(process, What::Mishap(mishap));
+        }
     }
 
     /// A process is gone; another one may come.
@@ -140,6 +155,10 @@ impl Fleet {
 
     /// Asks a worker to stop; it starts again after `again`.
     pub fn stop(&self, index: usize, request: StopRequest, again: Time) {
+        let mishap = match request {
+            StopRequest::AtOnce => Mishap::StopAtOnce,
+            _ => Mishap::StopGraceful,
+        };
         let stop = self.with(index, |place| {
             place.asked = Some(again);
             place.stop.clone()
@@ -148,6 +167,7 @@ impl Fleet {
             let number = process.number;
             // A frozen one hears it when it goes on.
             self.world.after_for(&process, 0, move |world| {
+                world.note(What::Mishap(mishap));
                 world.note(What::StopAsked { process: number });
                 stop.send_modify(|stop| *stop = (*stop).max(request));
             });
@@ -342,6 +362,7 @@ impl Fleet {
         match incident {
             Incident::Kill(index) => {
                 if let Some(process) = self.process(*index) {
+                    world.note(What::Mishap(Mishap::Killed));
                     world.kill(&process);
                 }
             }
@@ -352,7 +373,14 @@ impl Fleet {
                     world.freeze(&process, *stillness, *length);
                 }
             }
+            Incident::Skew(index, skew_ms) => {
+                if let Some(process) = self.process(*index) {
+                    world.note_by(&process, What::Mishap(Mishap::ClockJumps));
+                    process.skew(*skew_ms);
+                }
+            }
             Incident::Rolling(pause) => {
+                world.note(What::Mishap(Mishap::Rolling));
                 for index in 0..self.plan.workers.len() {
                     let fleet = Arc::clone(self);
                     world.after(pause * index as u64, move |_| {
@@ -361,6 +389,7 @@ impl Fleet {
                 }
             }
             Incident::TableDown(length) => {
+                world.note(What::Mishap(Mishap::TableDown));
                 world.note(What::Fault(format!("the table is down for {length} us")));
                 world.weather().table.down = true;
                 lift(*length, |weather| weather.table.down = false);
@@ -368,6 +397,7 @@ impl Fleet {
             Incident::CutOff(index, length) => {
                 if let Some(process) = self.process(*index) {
                     let number = process.number;
+                    world.note(What::Mishap(Mishap::CutOff));
                     world.note(What::Fault(format!("#{number} is cut off for {length} us")));
                     world.weather().table.cut_off.insert(number);
                     world.after(*length, move |world| {
@@ -376,6 +406,7 @@ impl Fleet {
                 }
             }
             Incident::StreamDown(length) => {
+                world.note(What::Mishap(Mishap::StreamDown));
                 world.note(What::Fault(format!("the stream is down for {length} us")));
                 world.weather().stream.down = true;
                 lift(*length, |weather| weather.stream.down = false);
@@ -389,30 +420,39 @@ impl Fleet {
                     _ => source.merge(index, now_ms),
                 };
                 drop(source);
+                if !events.is_empty() {
+                    world.note(What::Mishap(match incident {
+                        Incident::Split(_) => Mishap::Split,
+                        _ => Mishap::Merge,
+                    }));
+                }
                 for event in events {
                     world.note(event);
                 }
             }
             Incident::ExpireIterators => {
-                world.note(What::Fault("all iterators expire".to_owned()));
+                world.note(What::Mishap(Mishap::AllIteratorsExpired));
                 world.source().engine.expire_iterators();
             }
-            Incident::DeleteRow(which) => self.edit(*which, |_| None),
-            Incident::Disown(which) => self.edit(*which, |row| {
-                let mut row = row.clone();
-                if let Row::Lease { lease, .. } = &mut row {
-                    lease.owner = None;
-                }
-                Some(row)
-            }),
+            Incident::DeleteRow(which) => {
+                self.edit_of(Mishap::RowDeleted, |_| true, *which, |_| None);
+            }
+            Incident::Disown(which) => {
+                self.edit_lease(Mishap::OwnerRemoved, *which, |lease| lease.owner = None);
+            }
+            Incident::Give(which, to) => {
+                let to = WorkerId::new(to);
+                self.edit_lease(Mishap::OwnerChanged, *which, |lease| lease.owner = Some(to));
+            }
+            Incident::RaiseCounter(which) => {
+                self.edit_lease(Mishap::CounterChanged, *which, |lease| {
+                    lease.counter = lease.counter.next();
+                });
+            }
             Incident::HandOff(which, to) => {
                 let to = WorkerId::new(to);
-                self.edit_of(Row::is_owned, *which, |row| {
-                    let mut row = row.clone();
-                    if let Row::Lease { lease, .. } = &mut row {
-                        lease.checkpoint_owner = lease.owner.replace(to);
-                    }
-                    Some(row)
+                self.edit_lease(Mishap::HandOffEdited, *which, |lease| {
+                    lease.checkpoint_owner = lease.owner.replace(to);
                 });
             }
             Incident::Garbage => {
@@ -424,18 +464,27 @@ impl Fleet {
                     .table()
                     .set(world.now(), row.key(), Some(Arc::clone(&row)));
                 let (before, after) = (None, Some(row));
+                world.note(What::Mishap(Mishap::GarbageRow));
                 world.note(What::Edited { before, after });
             }
         }
     }
 
-    fn edit(&self, which: usize, change: impl FnOnce(&Row) -> Option<Row>) {
-        self.edit_of(|_| true, which, change);
+    /// Edits a lease that has an owner by hand.
+    fn edit_lease(&self, mishap: Mishap, which: usize, change: impl FnOnce(&mut Lease)) {
+        self.edit_of(mishap, Row::is_owned, which, |row| {
+            let mut row = row.clone();
+            if let Row::Lease { lease, .. } = &mut row {
+                change(lease);
+            }
+            Some(row)
+        });
     }
 
     /// Edits one of some rows by hand.
     fn edit_of(
         &self,
+        mishap: Mishap,
         of: impl Fn(&Row) -> bool,
         which: usize,
         change: impl FnOnce(&Row) -> Option<Row>,
@@ -452,6 +501,7 @@ impl Fleet {
         table.set(now, before.key(), after.clone());
         drop(table);
         let before = Some(before);
+        world.note(What::Mishap(mishap));
         world.note(What::Edited { before, after });
     }
 

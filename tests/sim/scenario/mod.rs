@@ -13,7 +13,7 @@ mod outstanding;
 mod plan;
 
 pub use fleet::Fleet;
-pub use plan::{Incident, Plan, WorkerPlan};
+pub use plan::{Incident, Plan};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ async fn live(plan: &Plan) -> Trace {
         false => (Table::default(), source),
     };
     let mut table = table;
+    table.takes = plan.table_takes;
     (table.index_takes, table.index_lag) = (plan.index_takes, plan.index_lag);
     let world = World::new(rng.next(), plan.weather.clone(), table, source);
     for event in before {

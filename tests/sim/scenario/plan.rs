@@ -43,6 +43,8 @@ pub enum Incident {
     StopNow(usize, Time),
     /// A worker freezes.
     Freeze(usize, Stillness, Time),
+    /// A worker's wall clock jumps: it is off by this from now on, milliseconds.
+    Skew(usize, i64),
     /// One worker after the other is stopped and started.
     Rolling(Time),
     /// No request reaches the table for so long.
@@ -59,10 +61,14 @@ pub enum Incident {
     ExpireIterators,
     /// The n-th row is deleted by hand.
     DeleteRow(usize),
-    /// The n-th lease's owner is removed by hand.
+    /// The n-th owned lease's owner is removed by hand.
     Disown(usize),
+    /// The n-th owned lease is given to somebody by hand.
+    Give(usize, String),
+    /// The n-th owned lease's counter is raised by hand.
+    RaiseCounter(usize),
     /// The n-th lease that has an owner is handed off to somebody by hand.
-    HandOff(usize, &'static str),
+    HandOff(usize, String),
     /// A row that cannot be read appears.
     Garbage,
 }
@@ -94,6 +100,8 @@ pub struct Plan {
     pub measures_load: bool,
     /// Bugs that the models of Java have in this world.
     pub bugs: BTreeSet<Bug>,
+    /// How long the table takes to be made.
+    pub table_takes: Time,
     /// How long the index of leases by owner takes to be made.
     pub index_takes: Time,
     /// How far that index is behind.
@@ -161,6 +169,7 @@ impl Plan {
             report_every: Duration::from_secs(30),
             measures_load: false,
             bugs: BTreeSet::new(),
+            table_takes: 0,
             index_takes: 5 * S,
             index_lag: 0,
             limits: Limits {
@@ -252,7 +261,7 @@ impl Plan {
         self.hand_off_timeout = Duration::from_micros(rng.between(f / 2, 3 * f));
         self.report_every = Duration::from_micros(rng.pick(&[f / 2, f, 30 * S]));
         self.measures_load = rng.chance(500);
-        self.index_takes = rng.pick(&[0, 10 * S, 600 * S]);
+        self.index_takes = rng.pick(&[0, 10 * S, 600 * S, 86_400 * S]);
         self.index_lag = rng.pick(&[0, 200 * MS, 2 * S]);
         // Assignment and hand-off take their time, and so does recovery.
         self.calm_at += 5 * f;
@@ -292,6 +301,9 @@ impl Plan {
         if rng.chance(200) {
             self.linger = rng.between(20, 120) * S;
         }
+        if rng.chance(200) {
+            self.table_takes = rng.between(S, 15 * S);
+        }
         self.old_rows = rng.chance(80);
         self.history = rng.chance(100);
     }
@@ -313,11 +325,7 @@ impl Plan {
             };
             // Where LATEST was is told by the wall clock until a record was read.
             if skewed && self.position != InitialPosition::Latest {
-                worker.wall_skew_ms = match assigned {
-                    false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
-                    // Whose clock is further off than that gets no leases (I.41).
-                    true => rng.pick(&[-report, -report / 2, report / 2, report]),
-                };
+                worker.wall_skew_ms = some_skew(rng, assigned, report);
             }
             if rng.chance(250) {
                 let action = rng.mostly_low(1, 300);
@@ -373,10 +381,11 @@ impl Plan {
 
     fn incidents(&mut self, rng: &mut Rng, f: Time) {
         let n = self.workers.len() as u64;
-        let mut kinds: Vec<u32> = (0..13).filter(|_| rng.chance(300)).collect();
+        let mut kinds: Vec<u32> = (0..14).filter(|_| rng.chance(300)).collect();
         if kinds.is_empty() {
             kinds.push(0);
         }
+        let report = i64::try_from(self.report_every.as_millis()).unwrap_or(0);
         let count = rng.mostly_low(0, 14);
         for _ in 0..count {
             let at = rng.between(S, self.calm_at);
@@ -401,14 +410,35 @@ impl Plan {
                 8 | 9 => Incident::Split(which),
                 10 => Incident::Merge(which),
                 11 => Incident::ExpireIterators,
-                _ => match rng.below(3) {
-                    0 => Incident::DeleteRow(which),
-                    1 => Incident::Garbage,
-                    _ => Incident::Disown(which),
-                },
+                12 if self.position != InitialPosition::Latest => {
+                    Incident::Skew(who, some_skew(rng, self.may_be_assigned(), report))
+                }
+                _ => self.edit(rng, which, who),
             };
             self.incidents.push((at, incident));
         }
         self.incidents.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Somebody edits the table by hand.
+    fn edit(&self, rng: &mut Rng, which: usize, who: usize) -> Incident {
+        let to = self.workers[who].name.clone();
+        match rng.below(7) {
+            0 | 1 => Incident::DeleteRow(which),
+            2 => Incident::Garbage,
+            3 => Incident::Disown(which),
+            4 => Incident::RaiseCounter(which),
+            5 if self.may_be_assigned() => Incident::HandOff(which, to),
+            _ => Incident::Give(which, to),
+        }
+    }
+}
+
+/// How wrong a wall clock is, milliseconds.
+fn some_skew(rng: &mut Rng, assigned: bool, report: i64) -> i64 {
+    match assigned {
+        false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
+        // Whose clock is further off than that gets no leases (I.41).
+        true => rng.pick(&[-report, -report / 2, report / 2, report]),
     }
 }

@@ -3,9 +3,11 @@
 //! The simulation writes it; `ledger.rs` makes one of what real processors wrote down. A trace that
 //! lacks a kind of event is judged by the invariants that do without.
 
+mod mishap;
 mod render;
 mod row;
 
+pub use mishap::Mishap;
 pub use row::{Item, Row};
 
 use std::sync::Arc;
@@ -187,7 +189,9 @@ pub enum What {
     Calm,
     /// It did not become well again in the time it had; what is amiss.
     Unsettled(String),
-    /// Something else went wrong; told to people only.
+    /// Something goes wrong on purpose.
+    Mishap(Mishap),
+    /// How long something goes wrong, and where; told to people only.
     Fault(String),
 
     /// A process sent a request to the table.

@@ -113,6 +113,7 @@ impl Trace {
             What::Thawed { process } => write!(out, "{} goes on", who(*process)),
             What::Calm => write!(out, "=== calm ==="),
             What::Unsettled(why) => write!(out, "not well: {why}"),
+            What::Mishap(mishap) => write!(out, "mishap: {}", mishap.text()),
             What::Fault(what) => write!(out, "fault: {what}"),
             What::Sent { call, op } => write!(out, "#{call} -> {}", op_text(op)),
             What::Applied { call, after, .. } => {

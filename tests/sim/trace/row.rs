@@ -7,7 +7,6 @@ use kcl_daemon::core::leader_lock::LockItem;
 use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::migration::MigrationItem;
 use kcl_daemon::core::migration::client_version::{self, ClientVersion};
-use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 
 /// A row.
