@@ -267,6 +267,7 @@ impl Coordinator {
         } else {
             self.held.remove(key);
             self.release(handle);
+            self.forget_claim(key);
         }
     }
 }
