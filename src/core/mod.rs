@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod hash_range;
 pub mod ids;
 pub mod leader;
+pub mod leader_absence;
 pub mod leader_lock;
 pub mod lease;
 pub mod migration;
