@@ -66,6 +66,17 @@ pub fn scan_interval(failover: Duration, has_peers: bool, table_bytes: usize) ->
         .min(longest)
 }
 
+/// When a leader of the 3.x algorithm who is alone looks at the table next. In the 2.x algorithm a newcomer takes
+/// its share by itself; here it waits until the leader has seen it, and shall have its share within F. As with
+/// peers the looks cost at most one read unit a second.
+#[must_use]
+pub fn lone_leader_interval(failover: Duration, table_bytes: usize) -> Duration {
+    let affordable = Duration::from_secs_f64(table_bytes as f64 / 8192.0);
+    (failover / 2)
+        .max(affordable)
+        .min(scan_interval(failover, false, table_bytes))
+}
+
 /// When a worker of a 3.x fleet with peers looks at the table next, if it is one of those that look at all
 /// of it: as in the 2.x algorithm, but so often that a lease that is passed on does not lie idle for long.
 #[must_use]
@@ -152,6 +163,24 @@ mod tests {
             assert!(
                 quick_interval(F, bytes) <= watch_interval(F, bytes),
                 "{bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lone_leader_sees_a_newcomer_in_time() {
+        let cases = [
+            (10, 0, 5_000),
+            (10, 40 * 1024, 5_000),
+            (10, 64 * 1024, 8_000),
+            (10, 10 << 20, 20_050),
+            (60, 0, 30_000),
+        ];
+        for (failover, bytes, millis) in cases {
+            assert_eq!(
+                lone_leader_interval(Duration::from_secs(failover), bytes),
+                Duration::from_millis(millis),
+                "{failover} {bytes}"
             );
         }
     }

@@ -17,7 +17,9 @@ use tracing::{debug, warn};
 
 use super::acquiring::How;
 use super::{Algorithm, Coordinator, Done};
-use crate::core::assignment::view::{Holding, quick_interval, scan_interval, watch_interval};
+use crate::core::assignment::view::{
+    Holding, lone_leader_interval, quick_interval, scan_interval, watch_interval,
+};
 use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
@@ -123,6 +125,7 @@ impl Coordinator {
         let pause = match (watches, soon) {
             (true, true) => quick_interval(failover, self.table_bytes).min(usual),
             (true, false) if has_peers || changing => watch_interval(failover, self.table_bytes),
+            (true, false) if self.is_leader(at) => lone_leader_interval(failover, self.table_bytes),
             (true, false) => usual,
             (false, _) => scan_interval(failover, false, self.table_bytes),
         };
