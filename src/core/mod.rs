@@ -13,6 +13,7 @@ pub mod hash_range;
 pub mod ids;
 pub mod laws;
 pub mod leader;
+pub mod leader_absence;
 pub mod leader_lock;
 pub mod lease;
 pub mod migration;
