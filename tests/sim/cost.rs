@@ -153,7 +153,8 @@ fn counted(trace: &Trace, length: Time) -> Calls {
             | Op::Delete(_)
             | Op::DeleteAnyway(_)
             | Op::CreateIndex
-            | Op::WriteClientVersion(_) => "others",
+            | Op::WriteClientVersion(_)
+            | Op::Legacy(_) => "others",
         };
         *counts.entry(kind).or_default() += 1;
     }

@@ -15,6 +15,7 @@ mod coverage;
 mod found;
 mod java;
 mod large;
+mod migrations;
 mod museum;
 mod runner;
 mod scenario;

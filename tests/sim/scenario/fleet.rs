@@ -7,7 +7,9 @@ use kcl_daemon::core::aggregate::RangeFilter;
 use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::client_version::{self, ClientVersion};
 use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
+use kcl_daemon::core::time::WallTime;
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use kcl_daemon::os::entropy::SystemEntropy;
 use kcl_daemon::os::tasks::Spawner;
@@ -24,7 +26,7 @@ use kcl_daemon::worker::startup::{Patience, check_stream};
 use tokio::sync::watch;
 
 use super::load::SimProbe;
-use super::plan::{Incident, Plan};
+use super::plan::{Deployed, Incident, Plan};
 use crate::children::{ChildSettings, SimFactory};
 use crate::java::{JavaWorker, Settings, Version};
 use crate::store::SimStore;
@@ -50,6 +52,8 @@ pub struct Fleet {
     plan: Plan,
     children: Arc<ChildSettings>,
     places: Mutex<Vec<Place>>,
+    /// What runs at each place from its next start on.
+    deployed: Mutex<Vec<Deployed>>,
 }
 
 impl Fleet {
@@ -58,6 +62,7 @@ impl Fleet {
             world: Arc::clone(world),
             children: Arc::new(plan.children.clone()),
             places: Mutex::new(plan.workers.iter().map(|_| Place::default()).collect()),
+            deployed: Mutex::new(plan.workers.iter().map(Deployed::first).collect()),
             plan: plan.clone(),
         })
     }
@@ -65,6 +70,17 @@ impl Fleet {
     fn with<T>(&self, index: usize, change: impl FnOnce(&mut Place) -> T) -> T {
         let mut places = self.places.lock().expect("one thread");
         change(&mut places[index])
+    }
+
+    /// What a place runs now, or from its next start on.
+    fn deployed(&self, index: usize) -> Deployed {
+        self.deployed.lock().expect("one thread")[index]
+    }
+
+    fn deployed_as(&self, process: &Process) -> Deployed {
+        let mut workers = self.plan.workers.iter();
+        let index = workers.position(|worker| worker.name == process.name);
+        self.deployed(index.expect("processes have the names of their places"))
     }
 
     /// The process that runs at a place.
@@ -94,9 +110,12 @@ impl Fleet {
             },
             _ => Fate::NONE,
         };
-        let process =
-            self.world
-                .spawn_process(&worker.name, worker.kind, fate, worker.wall_skew_ms);
+        let process = self.world.spawn_process(
+            &worker.name,
+            self.deployed(index).kind,
+            fate,
+            worker.wall_skew_ms,
+        );
         let (stop, stop_view) = watch::channel(StopRequest::Run);
         self.with(index, |place| {
             place.process = Some(Arc::clone(&process));
@@ -220,11 +239,12 @@ impl Fleet {
         let ports = self.ports(process);
         let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
         let me = WorkerId::new(&process.name);
+        let deployed = self.deployed_as(process);
         let joining = JoinSettings {
-            wanted: self.plan.wanted,
+            wanted: deployed.wanted.unwrap_or(self.plan.wanted),
             force: false,
-            migrate: false,
-            bake: Duration::from_secs(86_400),
+            migrate: deployed.migrate,
+            bake: self.plan.bake,
             failover: self.plan.failover,
             report_interval: self.plan.report_every,
         };
@@ -454,6 +474,23 @@ impl Fleet {
                 self.edit_lease(Mishap::HandOffEdited, *which, |lease| {
                     lease.checkpoint_owner = lease.owner.replace(to);
                 });
+            }
+            Incident::Replace(index, next) => {
+                self.deployed.lock().expect("one thread")[*index] = *next;
+                self.stop(*index, StopRequest::Graceful, S);
+            }
+            Incident::Tool(state) => {
+                if *state == ClientVersion::V2x {
+                    world.table().drop_index();
+                }
+                let at = WallTime::from_millis(world.wall_ms());
+                let key = LeaseKey::new(client_version::KEY);
+                let before = world.table().row(&key).cloned();
+                let item = before.as_ref().and_then(|row| row.as_client_version());
+                let after = item.map(|item| item.moved_to(*state, "KclMigrationTool", at));
+                let after = after.map(Row::client_version).map(Arc::new);
+                world.table().set(world.now(), &key, after.clone());
+                world.note(What::Edited { before, after });
             }
             Incident::Garbage => {
                 let row = Arc::new(Row::Item {

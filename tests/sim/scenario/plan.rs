@@ -6,7 +6,7 @@ use std::time::Duration;
 use kcl_daemon::core::assignment::problem::Strategy;
 use kcl_daemon::core::assignment::taker::Limits;
 use kcl_daemon::core::consumer::FailurePolicy;
-use kcl_daemon::core::migration::client_version::Configured;
+use kcl_daemon::core::migration::client_version::{ClientVersion, Configured};
 use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::joining::Wanted;
 
@@ -30,6 +30,32 @@ pub struct WorkerPlan {
     pub wall_skew_ms: i64,
     /// The number of its action at which its first process dies, and whether the action takes place.
     pub dies_at_action: Option<(u64, bool)>,
+    /// Its `clientVersionConfig`, if it is not that of the fleet.
+    pub wanted: Option<Wanted>,
+    /// `migrateAllEntitiesToLeaseTable`.
+    pub migrate: bool,
+}
+
+/// What runs at a worker's place from its next start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deployed {
+    /// Whose code.
+    pub kind: Kind,
+    /// Its `clientVersionConfig`, if it is not that of the fleet.
+    pub wanted: Option<Wanted>,
+    /// `migrateAllEntitiesToLeaseTable`.
+    pub migrate: bool,
+}
+
+impl Deployed {
+    /// What a worker's place runs at first.
+    pub fn first(worker: &WorkerPlan) -> Self {
+        Self {
+            kind: worker.kind,
+            wanted: worker.wanted,
+            migrate: worker.migrate,
+        }
+    }
 }
 
 /// Something that happens at a moment.
@@ -71,6 +97,10 @@ pub enum Incident {
     HandOff(usize, String),
     /// A row that cannot be read appears.
     Garbage,
+    /// A worker is stopped, and something else is started in its place.
+    Replace(usize, Deployed),
+    /// `KclMigrationTool.py` writes `Migration3.0`; rolling back it deletes the index, too.
+    Tool(ClientVersion),
 }
 
 /// All that a seed stands for.
@@ -104,6 +134,10 @@ pub struct Plan {
     pub table_takes: Time,
     /// How long the index of leases by owner takes to be made.
     pub index_takes: Time,
+    /// Whether the fleet was one of KCL 3.0 to 3.4, and left its tables behind.
+    pub legacy: bool,
+    /// `tableMigrationCompleteBakeTimeSeconds`.
+    pub bake: Duration,
     /// How far that index is behind.
     pub index_lag: Time,
     /// Limits of the taker.
@@ -159,6 +193,8 @@ impl Plan {
                     restarts_after: Some(3 * S),
                     wall_skew_ms: 0,
                     dies_at_action: None,
+                    wanted: None,
+                    migrate: false,
                 })
                 .collect(),
             position: InitialPosition::TrimHorizon,
@@ -172,6 +208,8 @@ impl Plan {
             table_takes: 0,
             index_takes: 5 * S,
             index_lag: 0,
+            legacy: false,
+            bake: Duration::from_secs(86_400),
             limits: Limits {
                 max_leases: usize::MAX,
                 max_steals: 1,

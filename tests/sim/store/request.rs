@@ -151,6 +151,9 @@ impl SimStore {
 }
 
 fn is_write(op: &Op) -> bool {
+    if let Op::Legacy(op) = op {
+        return !op.is_read();
+    }
     !matches!(
         op,
         Op::Scan

@@ -10,6 +10,7 @@ use kcl_daemon::core::migration::ItemCondition;
 use kcl_daemon::core::migration::client_version;
 use kcl_daemon::ports::OwnerIndex;
 
+use super::Legacy;
 use crate::trace::{Answer, Mishap, Op, Row};
 use crate::world::{Rng, S, Time};
 
@@ -53,6 +54,8 @@ pub struct Table {
     pub index_takes: Time,
     /// How far the index is behind the table.
     pub index_lag: Time,
+    /// The tables of KCL 3.0 to 3.4, if they are there.
+    pub legacy: Option<Legacy>,
     calls: u64,
 }
 
@@ -69,7 +72,18 @@ pub struct Effect {
 }
 
 impl Effect {
-    fn nothing(answer: Answer) -> Self {
+    pub(super) fn written(
+        answer: Answer,
+        before: Option<Arc<Row>>,
+        after: Option<Arc<Row>>,
+    ) -> Self {
+        Self {
+            written: Some((before, after)),
+            ..Self::nothing(answer)
+        }
+    }
+
+    pub(super) fn nothing(answer: Answer) -> Self {
         Self {
             answer,
             written: None,
@@ -94,6 +108,11 @@ impl Table {
             table.set(0, &row.key().clone(), Some(Arc::new(row)));
         }
         table
+    }
+
+    /// An operator's tool deletes the index of leases by owner.
+    pub fn drop_index(&mut self) {
+        self.index_from = None;
     }
 
     /// The number of the next request.
@@ -204,6 +223,7 @@ impl Table {
                 let row = self.row(&LeaseKey::new(client_version::KEY)).cloned();
                 Effect::nothing(Answer::Row(row))
             }
+            Op::Legacy(op) => self.carry_out_legacy(now, op),
             Op::WriteClientVersion(write) => {
                 let key = LeaseKey::new(client_version::KEY);
                 let current = self.row(&key).cloned();

@@ -22,6 +22,7 @@ use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::OwnerIndex;
 
+use crate::store::LegacyOp;
 use crate::world::{Kind, Stillness, Time};
 
 /// The number of a process in a trace.
@@ -97,6 +98,8 @@ pub enum Op {
     PutMetrics(WorkerMetricStats),
     /// Delete a worker's metrics if they are still these.
     DeleteMetrics(WorkerMetricStats),
+    /// A request to the tables of KCL 3.0 to 3.4.
+    Legacy(LegacyOp),
 }
 
 /// What a caller was told.
