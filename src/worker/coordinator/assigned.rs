@@ -153,7 +153,7 @@ impl Coordinator {
         });
         if let Some(leadership) = &self.leadership {
             // A scan that finds the lock counts as a look.
-            leadership.look_every(pause.mul_f64(1.5));
+            leadership.look_every(pause.mul_f64(1.5), watches);
         }
     }
 
