@@ -28,7 +28,6 @@ import fleet  # noqa: E402
 import tools  # noqa: E402
 from aws import TWO_128  # noqa: E402
 from fleet import TooLate, wait  # noqa: E402
-from wire import Wire  # noqa: E402
 
 RELEASE = tools.REPOSITORY / "target" / "release"
 RESULTS = tools.REPOSITORY / "target" / "compare" / "results.json"
@@ -102,6 +101,21 @@ def kcl_rs(notes, idle):
             ]  # fmt: skip
 
     return KclRs
+
+
+class Wire:
+    """The proxy of wire.rs on `port`; `sent()` is {sequence number: nanoseconds}, of each answer's last record."""
+
+    def __init__(self, world, path):
+        self.path = path
+        command = [str(RELEASE / "examples" / "compare-wire"), str(world.kinesis.port), str(path)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        world.processes.append(self.process)
+        self.port = int(self.process.stdout.readline())
+
+    def sent(self):
+        lines = self.path.read_text().splitlines()
+        return {number: int(moment) for moment, number in (line.split(" ") for line in lines)}
 
 
 def cpu(daemon):
@@ -211,7 +225,8 @@ def latency(kinds, times, scale):
     with fleet.World() as world:
         for time_ in range(times):
             for kind in [kind for kind in kinds if kind not in ("floor", "kcl-rs")]:
-                notes, wire = Notes(world.folder / f"notes-{kind}-{time_}"), Wire(world.kinesis.port)
+                notes = Notes(world.folder / f"notes-{kind}-{time_}")
+                wire = Wire(world, world.folder / f"wire-{kind}-{time_}")
                 daemon = start(world, kind, f"{kind}-{time_}", notes, kinesis_port=wire.port)
                 world.put_one_each("first")
                 wait("all shards are read", 180, lambda: daemon.alive() and notes.read() >= 0 and len(notes.shards) == 4)
@@ -225,15 +240,13 @@ def latency(kinds, times, scale):
                 time.sleep(1)
                 notes.offset = 0
                 notes.read(keep=True)
+                sent = wire.sent()
                 delays = sorted(
-                    (moment - wire.sent[number]) / 1e6
-                    for moment, number in notes.lines
-                    if number in wire.sent and wire.sent[number] > began
+                    (moment - sent[number]) / 1e6 for moment, number in notes.lines if sent.get(number, 0) > began
                 )
                 if len(delays) < 100:
                     raise TooLate(f"only {len(delays)} batches were timed")
                 stop(world, daemon)
-                wire.close()
                 yield kind, {
                     "p50 ms": statistics.median(delays),
                     "p99 ms": delays[len(delays) * 99 // 100],
@@ -243,7 +256,18 @@ def latency(kinds, times, scale):
 
 
 def many(kinds, times, _scale):
-    """1,000 shards in one process, on the Kinesis inside the same process; memory without the children."""
+    """1,000 shards in one process, read once a second each; memory without the children."""
+    for time_ in range(times):
+        if "ours" not in kinds:
+            return
+        with fleet.World(shards=1000) as world:
+            notes = Notes(world.folder / f"notes-{time_}")
+            daemon = start(world, "ours", f"many-{time_}", notes, idle=1000)
+            yield "ours", of_many(world, daemon, notes)
+
+
+def local(kinds, times, _scale):
+    """The same with `--local`: Kinesis, its records and DynamoDB are in the daemon's process."""
     for time_ in range(times):
         if "ours" not in kinds:
             return
@@ -254,17 +278,28 @@ def many(kinds, times, _scale):
                 name = "ours"
 
                 def command(self, properties):
-                    local = ["--local", "--local-shards", "1000", "--local-generate", "2000"]
-                    return [str(RELEASE / "kcl-daemon"), "--properties", str(properties), *local]
+                    options = ["--local", "--local-shards", "1000", "--local-generate", "2000"]
+                    return [str(RELEASE / "kcl-daemon"), "--properties", str(properties), *options]
 
             child = f"{RELEASE / 'examples' / 'compare-child'} {notes.path}"
             daemon = world.daemon(Local, executableName=child, idleTimeBetweenReadsInMillis="1000", shutdownGraceMillis="0")
-            wait("all shards are read", 300, lambda: daemon.alive() and notes.read() >= 0 and len(notes.shards) == 1000)
-            before, began = cpu(daemon), time.monotonic()
-            time.sleep(20)
-            used = (cpu(daemon) - before) / (time.monotonic() - began)
-            yield "ours", {"peak MB": daemon.memory("VmHWM"), "CPU ms/s": used * 1000}
-            stop(world, daemon)
+            yield "ours", of_many(world, daemon, notes, put=False)
+
+
+def of_many(world, daemon, notes, put=True):
+    if put:
+        world.put_one_each("many")
+    began = time.monotonic()
+    wait("all shards are read", 300, lambda: daemon.alive() and notes.read() >= 0 and len(notes.shards) == 1000)
+    all_read = time.monotonic() - began
+    before, began = cpu(daemon), time.monotonic()
+    time.sleep(20)
+    used = (cpu(daemon) - before) / (time.monotonic() - began)
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    threads = int(status.split("Threads:")[1].split()[0])
+    result = {"peak MB": daemon.memory("VmHWM"), "CPU ms/s": used * 1000, "threads": threads, "s until all are read": all_read}
+    stop(world, daemon)
+    return result
 
 
 ROWS = {
@@ -272,7 +307,8 @@ ROWS = {
     "100": ("100 MB of 100-byte records, 4 shards", bulk(100, 100)),
     "idle": ("100 shards, nothing to read, one read a second each", idle),
     "latency": ("wire → child's line, 200 records/s on 4 shards", latency),
-    "many": ("1,000 shards in one process, `--local`", many),
+    "many": ("1,000 shards in one process, one read a second each", many),
+    "local": ("1,000 shards with `--local`, the services in the same process", local),
 }
 
 
@@ -324,7 +360,8 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="of the bytes and times [default: 1]")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the table")
     arguments = parser.parse_args()
-    for program in [] if arguments.table else ["kcl-daemon", "examples/compare-child", "examples/compare-floor"]:
+    programs = ["kcl-daemon", *(f"examples/compare-{name}" for name in ("child", "floor", "wire"))]
+    for program in [] if arguments.table else programs:
         if not (RELEASE / program).exists():
             sys.exit(f"there is no {RELEASE / program}: cargo build --release --bins --examples")
     failed = False

@@ -220,17 +220,20 @@ pub(super) fn place(
     clock: &Arc<dyn Clock>,
     helpers: &mut TaskGroup<()>,
 ) -> Result<Place, String> {
+    use crate::local::kinesis::Options;
     use crate::local::{Feed, LocalAws, create_stream, feed};
     use tracing::{error, info};
 
     if !config.local.enabled {
         return Ok(Place::Aws);
     }
-    let local = LocalAws::new(crate::local::kinesis::Options::default(), Arc::clone(clock))
-        .map_err(|error| error.to_string())?;
-    let local = Arc::new(local);
     let stream = config.identity.stream.name.clone();
     let shards = config.local.shards;
+    // Whoever asks for more shards than an account has at first has had the limit raised.
+    let mut options = Options::default();
+    options.shard_limit = options.shard_limit.max(shards as usize);
+    let local = LocalAws::new(options, Arc::clone(clock)).map_err(|error| error.to_string())?;
+    let local = Arc::new(local);
     create_stream(&local, &stream, shards).map_err(|error| error.to_string())?;
     info!(
         "--local: an embedded Kinesis with the stream '{stream}' ({shards} shards) and an embedded DynamoDB; \

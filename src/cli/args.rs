@@ -153,6 +153,12 @@ pub enum LocalCommand {
         /// How long a subscription of enhanced fan-out lives, in milliseconds
         #[arg(long, value_name = "MILLIS", default_value_t = 300_000, value_parser = clap::value_parser!(i64).range(1..))]
         subscription_life: i64,
+        /// Most open shards of all streams together, as the account's limit at AWS
+        #[arg(long, value_name = "N", default_value_t = 500)]
+        shard_limit: usize,
+        /// Most bytes of one record with its partition key; AWS raises it to 10 MiB on request
+        #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u64).range(1..=10 << 20))]
+        max_record_bytes: u64,
     },
 }
 

@@ -22,10 +22,14 @@ pub fn run(command: &LocalCommand) -> ExitCode {
         streams,
         enforce_limits,
         subscription_life,
+        shard_limit,
+        max_record_bytes,
     } = command;
     let options = Options {
         enforce_limits: *enforce_limits,
         subscription_life_ms: *subscription_life,
+        shard_limit: *shard_limit,
+        max_record_bytes: usize::try_from(*max_record_bytes).unwrap_or(usize::MAX),
         ..Options::default()
     };
     let result = log::init(None).and_then(|()| {

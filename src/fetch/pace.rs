@@ -3,9 +3,9 @@
 //! Rules: `retrieval.md` A.4. At the tip of the shard the configured idle time separates reads; behind
 //! it only the service's limit of 5 reads a second does. An answer of as many records as were asked for is
 //! behind the tip, whatever the service says of it. Both limits, 5 reads and 2 MB a second, are
-//! shared by all who poll the shard. So when the service throttles, reads back off with jitter; then
-//! they come at half the rate as before and gain a tenth with each success, and for a minute the 2 MB/s
-//! are respected. Shards begin at random phases and keep a tenth of jitter, so that hundreds of them do
+//! shared by all who poll the shard. So when the service throttles, reads back off with jitter, at least
+//! until what was read last is paid for; then they come at half the rate as before and gain a tenth with
+//! each success, and for a minute the 2 MB/s are respected. Shards begin at random phases and keep a tenth of jitter, so that hundreds of them do
 //! not read in step.
 
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct Pace {
     next: Option<Moment>,
     failures: u32,
     throttled_at: Option<Moment>,
+    /// Until when the last answer uses up what the shard delivers.
+    paid_at: Option<Moment>,
     /// Time between reads behind the tip.
     spacing: Duration,
     /// A pause at the tip has been made before.
@@ -81,6 +83,7 @@ impl Pace {
             next: None,
             failures: 0,
             throttled_at: None,
+            paid_at: None,
             spacing: BETWEEN_READS,
             in_phase: false,
         }
@@ -108,7 +111,8 @@ impl Pace {
             Outcome::Throttled => {
                 self.throttled_at = Some(now);
                 self.spacing = (self.spacing * 2).min(MOST_BETWEEN_READS);
-                now + self.back_off(THROTTLED, jitter)
+                let next = now + self.back_off(THROTTLED, jitter);
+                self.paid_at.map_or(next, |paid| next.max(paid))
             }
             Outcome::Failed => now + self.back_off(FAILED, jitter),
             Outcome::Refused => now + self.back_off(REFUSED, jitter),
@@ -145,12 +149,13 @@ impl Pace {
             let threshold = u64::try_from(self.settings.reduced_tps_threshold).unwrap_or(0);
             wait_until = wait_until.max(now + Duration::from_millis(threshold));
         }
+        let paid_at = sent + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+        self.paid_at = Some(paid_at);
         if self
             .throttled_at
             .is_some_and(|at| now.since(at) < CAREFUL_FOR)
         {
-            wait_until =
-                wait_until.max(sent + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND));
+            wait_until = wait_until.max(paid_at);
         }
         wait_until
     }
@@ -257,6 +262,19 @@ mod tests {
         assert_eq!(pace.next_read(), Some(at(100_200)));
         pace.ended(at(0), at(0), Outcome::Throttled, 0.0);
         assert_eq!(pace.next_read(), Some(at(500)));
+    }
+
+    /// A large answer is followed by one refusal, not by one for each step of the back-off.
+    #[test]
+    fn a_refusal_after_a_large_answer_waits_until_that_is_paid_for() {
+        let mut pace = Pace::new(SETTINGS);
+        pace.ended(at(0), at(100), read(10 << 20, 60_000), 0.0);
+        assert_eq!(pace.next_read(), Some(at(200)));
+        pace.ended(at(200), at(210), Outcome::Throttled, 1.0);
+        assert_eq!(pace.next_read(), Some(at(5000)));
+        // What is paid for long ago delays nothing.
+        pace.ended(at(9000), at(9000), Outcome::Throttled, 1.0);
+        assert_eq!(pace.next_read(), Some(at(11_000)));
     }
 
     #[test]

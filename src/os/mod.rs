@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`clock`], [`time`], [`entropy`] | the real clock, bounded waits, randomness |
 //! | [`tasks`], [`runtime`] | tasks with an owner, runtime threads, the main runtime |
+//! | [`memory`] | large buffers |
 //! | [`environment`], [`limits`], [`signals`] | what the process was given, and what it is told |
 //! | [`lock`] | one worker id per daemon on a host |
 //! | [`process`] | child processes in groups of their own: start, watch, kill, reap |
@@ -19,6 +20,7 @@ pub mod environment;
 pub mod guardian;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 pub mod process;
 pub mod reaper;
 #[cfg(test)]

@@ -44,6 +44,10 @@ fn with_local_everything_is_there() {
     checked.assert_step("lease table", "ok", "would be created");
     checked.assert_step("dynamodb:PutItem", "notVerified", "no permissions");
     assert_eq!(checked.json()["callsPerHour"]["shards"], 3);
+    // More than the 500 that an account at AWS has at first.
+    let many = ["--online", "--local", "--local-shards", "501", "--format"];
+    let checked = check(&sandbox, &file, &[&many[..], &["json"]].concat());
+    checked.assert_step("stream", "ok", "501 open shards");
     let text = check(&sandbox, &file, &["--online", "--local"]);
     assert!(text.stdout.contains("kinesis:ListShards"), "{text:?}");
 }

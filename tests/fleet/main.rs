@@ -20,6 +20,8 @@ mod resharding;
 mod same_worker_id;
 mod several_daemons;
 mod stopping;
+mod tls;
+mod tls_front;
 mod versions;
 mod volume;
 mod world;

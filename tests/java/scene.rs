@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::jars::Version;
-use super::peer::JavaDaemon;
+use super::peer::{Java, JavaDaemon};
 use super::peers::Peer;
 use super::support::aws::LeaseRow;
 use super::support::{
@@ -89,12 +89,12 @@ impl Scene {
 
     /// A Java worker.
     pub fn java(&self, worker: &str, properties: &Properties) -> JavaDaemon {
-        JavaDaemon::start(&self.sandbox, &self.class_path, worker, properties)
+        self.java_of(&Java::published(&self.class_path), worker, properties)
     }
 
     /// A Java worker of another version.
-    pub fn java_of(&self, class_path: &str, worker: &str, properties: &Properties) -> JavaDaemon {
-        JavaDaemon::start(&self.sandbox, class_path, worker, properties)
+    pub fn java_of(&self, java: &Java, worker: &str, properties: &Properties) -> JavaDaemon {
+        JavaDaemon::start(&self.sandbox, java, worker, properties)
     }
 
     /// One of ours, on a host of its own.

@@ -142,6 +142,11 @@ impl Daemon {
         processes::resident_kib(self.pid()).expect("the daemon runs")
     }
 
+    /// The most memory it ever had in RAM, without its children, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        processes::peak_kib(self.pid()).expect("the daemon runs")
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         processes::signal(self.pid(), signal);

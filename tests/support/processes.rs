@@ -44,10 +44,17 @@ pub fn children(of: u32) -> Vec<Process> {
 
 /// Memory that a process has in RAM by itself: anonymous and file pages, in KiB.
 pub fn resident_kib(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most memory a process ever had in RAM, in KiB.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 

@@ -177,7 +177,7 @@ pub(super) fn balance(board: &mut Board<'_>, pick: &mut dyn FnMut(usize) -> usiz
             let Some(worker) = queue.pop(board) else {
                 return;
             };
-            if would_be_too_much(board, worker, board.throughput(lease)) {
+            if would_be_too_much(board, worker, board.throughput(lease), full_share) {
                 // As in Java this ends the source, and the worker is not asked again in this run.
                 break;
             }
@@ -273,11 +273,25 @@ fn leases_to_take(
     taken
 }
 
-/// Whether a lease would lift a worker above the average or its operating range by any metric.
-fn would_be_too_much(board: &Board<'_>, worker: usize, kbps: f64) -> bool {
+/// Whether a lease would lift a worker above the average or its operating range by any metric. A full share
+/// is rounded here too: leases never divide evenly, and half of the last one may be above the average.
+fn would_be_too_much(board: &Board<'_>, worker: usize, kbps: f64, full_share: bool) -> bool {
     board.workers[worker].loads.iter().any(|load| {
         let after = load_with(board, load, kbps);
+        let rounded = if full_share {
+            (after - load.value) / 2.0
+        } else {
+            0.0
+        };
+        // By throughput the average is the upper end of the operating range.
+        let by_throughput = board.throughput_metric == Some(load.metric);
+        let limit = if by_throughput {
+            load.limit + rounded
+        } else {
+            load.limit
+        };
         // A hair above the average is the average.
-        after > board.averages[load.metric] * (1.0 + 1e-9) || after > load.limit
+        let hair = 1.0 + 1e-9;
+        after > (board.averages[load.metric] + rounded) * hair || after > limit * hair
     })
 }

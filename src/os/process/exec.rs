@@ -1,7 +1,8 @@
 //! From a program to a running process.
 //!
-//! The only unsafe code of the daemon is in this file: what has to be done in the child between
-//! `fork` and `exec` (session, signals, parent-death signal, limits) has no safe interface.
+//! Nearly all unsafe code of the daemon is in this file (the rest is a hint in `os::memory`): what has to
+//! be done in the child between `fork` and `exec` (session, signals, parent-death signal, limits) has no
+//! safe interface.
 #![allow(
     unsafe_code,
     reason = "Command::pre_exec, and system calls made there; each argued below"

@@ -21,7 +21,6 @@ use crate::core::lease::{Change, Lease};
 use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::WorkerMetricStats;
-use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
 const MOST_MOVES: usize = 200;
@@ -154,11 +153,11 @@ impl Coordinator {
         self.led = Some(led);
     }
 
-    /// The counters of leases that this worker holds move although it has not looked.
+    /// The counters of leases that this worker holds move although it has not looked; and one that it
+    /// could not renew in time is not without an owner, its keeper goes on trying.
     fn touch_own(&mut self, now: Moment) {
         for (key, held) in &self.held {
-            if matches!(held.handle.state(), LeaseState::Held { until } | LeaseState::HandingOff { until, .. } if now < until)
-            {
+            if held.handle.is_kept() {
                 self.watch.touch(key, now);
             }
         }
@@ -177,9 +176,26 @@ impl Coordinator {
         let at_once = matches!(update.change, Change::Assign { .. });
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover / 3;
+        // A change of its counter has to come from whoever keeps the lease (I.4), if that is this worker.
+        let own = match (&update.change, self.held.get(&lease.key)) {
+            (Change::Assign { owner, .. }, Some(held)) => {
+                Some((held.handle.clone(), owner.clone()))
+            }
+            _ => None,
+        };
         self.beside.spawn(async move {
             let sent = clock.now();
             let key = lease.key.clone();
+            if let Some((handle, next)) = own
+                && let Ok(row) = handle.pass_to(next).await
+            {
+                return Done::Moved(Moved {
+                    key,
+                    row,
+                    sent,
+                    at_once,
+                });
+            }
             let row = match write_and_look(&*store, &*clock, limit, &lease, &update).await {
                 Ok(row) => row,
                 Err(error) => {
