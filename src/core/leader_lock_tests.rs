@@ -143,7 +143,7 @@ fn the_look_comes_just_when_a_short_lease_ends() {
 fn who_does_not_stand_by_looks_at_its_own_pace_and_takes_the_lock_all_the_same() {
     let mut lock = lock();
     lock.look_every(Duration::from_secs(30), false, at(0.0));
-    let short = |number| LockItem {
+    let short = |number: &str| LockItem {
         lease_duration: Duration::from_secs(4),
         ..row("peer", number)
     };
