@@ -284,7 +284,7 @@ fn an_idle_fleet_costs_little_more_than_javas() {
         (false, 1, 4, 1.02),
         (false, 3, 30, 1.1),
         (true, 1, 4, 1.5),
-        (true, 3, 30, 1.1),
+        (true, 3, 30, 1.15),
     ] {
         let bill = Bill::of(fleet(leader, false, workers, leases), QUICK);
         let name = bill.fleet.name();
