@@ -175,6 +175,9 @@ pub struct LockSettings {
     pub heartbeat: Duration,
     /// How often a follower looks at the row when nothing calls for a look sooner.
     pub look: Duration,
+    /// Whether to look at the very moment at which the row may have become stale, too, in order to take the
+    /// lock then. Not needed of every follower of a large fleet.
+    pub stands_by: bool,
     /// Whether whoever wrote my id into the row before this process is known to be dead (a lock on the
     /// id is held): then the row is taken over at once.
     pub former_self_is_dead: bool,
@@ -189,6 +192,7 @@ impl LockSettings {
             lease_duration,
             heartbeat: lease_duration / 3,
             look: lease_duration.min(JAVA_HEARTBEAT),
+            stands_by: true,
             former_self_is_dead: false,
         }
     }
@@ -388,8 +392,13 @@ impl LeaderLock {
         let own = self.settings.former_self_is_dead && row.owner == self.me;
         let chance = (own || asked > stale_at).then(|| LockCondition::Version(row.version.clone()));
         // When the number may become stale before the usual look, look just then.
-        let just_after = stale_at + Duration::from_millis(1);
-        self.follow(Some(sight), chance, next_look.min(just_after.max(answered)));
+        let just_after = (stale_at + Duration::from_millis(1)).max(answered);
+        let look_at = if self.settings.stands_by {
+            next_look.min(just_after)
+        } else {
+            next_look
+        };
+        self.follow(Some(sight), chance, look_at);
     }
 
     /// Takes in how a write ended that [`LeaderLock::next`], [`LeaderLock::step_down`] or
@@ -440,9 +449,10 @@ impl LeaderLock {
         }
     }
 
-    /// Looks so often from now on while somebody else holds the lock.
-    pub fn look_every(&mut self, pause: Duration, now: Moment) {
+    /// Looks so often from now on while somebody else holds the lock, and stands by or does not.
+    pub fn look_every(&mut self, pause: Duration, stands_by: bool, now: Moment) {
         self.settings.look = pause;
+        self.settings.stands_by = stands_by;
         if let Standing::Follower { look_at, .. } = &mut self.standing {
             *look_at = (*look_at).min(now + pause);
         }

@@ -41,7 +41,7 @@ enum Command {
         answered: Moment,
     },
     /// Look so often.
-    LookEvery(Duration),
+    LookEvery(Duration, bool),
     /// Give the lock up for now.
     StepDown,
     /// Give the lock up for good.
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Saw { .. } => "Saw",
-            Self::LookEvery(_) => "LookEvery",
+            Self::LookEvery(..) => "LookEvery",
             Self::StepDown => "StepDown",
             Self::Retire(_) => "Retire",
         })
@@ -130,9 +130,10 @@ impl Leadership {
         });
     }
 
-    /// How often to look at the row while somebody else is the leader.
-    pub fn look_every(&self, pause: Duration) {
-        self.tell(Command::LookEvery(pause));
+    /// How often to look at the row while somebody else is the leader, and whether to stand by to take its
+    /// place at once.
+    pub fn look_every(&self, pause: Duration, stands_by: bool) {
+        self.tell(Command::LookEvery(pause, stands_by));
     }
 
     /// Gives the lock up and leaves it to others for a while.
@@ -211,7 +212,7 @@ impl Runner {
                     tell(tidings);
                 }
             }
-            Command::LookEvery(pause) => self.lock.look_every(pause, now),
+            Command::LookEvery(pause, stands_by) => self.lock.look_every(pause, stands_by, now),
             Command::StepDown => {
                 if let Some(write) = self.lock.step_down(now) {
                     self.tell_changes();

@@ -7,7 +7,7 @@
 //! Who looks how often: the leader and two deputies look at the whole table as often as workers of the
 //! 2.x algorithm do, so that a dead leader's leases are known to have expired when its lock has. The
 //! others ask the index for their own leases, and look at the table now and then. In a small table a
-//! look is as cheap as that question, so everybody looks.
+//! look is cheap, so everybody looks; and as long as there is no index, nothing else tells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
 
-/// Up to this size of the table a look costs no more than asking the index: bytes.
+/// Up to this size of the table everybody looks at it: that costs at most four times as much as asking the
+/// index, which is little, and tells more. Bytes.
 const SMALL_TABLE: usize = 16 * 1024;
 /// How old a read may be.
 pub(super) const BEHIND: Duration = Duration::from_secs(1);
@@ -143,6 +144,10 @@ impl Coordinator {
             (true, false) if has_peers || changing => watch_interval(failover, self.table_bytes),
             (true, false) if self.is_leader(at) => lone_leader_interval(failover, self.table_bytes),
             (true, false) => usual,
+            // Without the index, the table alone tells what was assigned.
+            (false, _) if self.index != OwnerIndex::Active => {
+                watch_interval(failover, self.table_bytes)
+            }
             (false, _) => scan_interval(failover, false, self.table_bytes),
         };
         self.next_scan = at + pause;
@@ -155,7 +160,7 @@ impl Coordinator {
         });
         if let Some(leadership) = &self.leadership {
             // A scan that finds the lock counts as a look.
-            leadership.look_every(pause.mul_f64(1.5));
+            leadership.look_every(pause.mul_f64(1.5), watches);
         }
     }
 
@@ -208,9 +213,11 @@ impl Coordinator {
             }
             Err(error) => {
                 debug!("the index of leases by owner: {error}");
-                // The table tells the same. An operator's tool may have deleted the index.
+                // The table tells the same. An operator's tool may have deleted the index, or a policy
+                // not allow to ask it, which does not change within seconds.
                 self.scan_wanted = true;
-                self.next_index_check = Some(at);
+                self.index = OwnerIndex::Absent;
+                self.next_index_check = Some(at + READY_INTERVAL);
             }
         }
     }

@@ -194,6 +194,15 @@ pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut newest: BTreeMap<(ProcessNumber, LeaseKey), Counter> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
+        // A row that is deleted and made anew begins anew.
+        if let What::Applied {
+            before: None,
+            after: Some(row),
+            ..
+        } = &event.what
+        {
+            newest.retain(|(_, key), _| key != row.key());
+        }
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
         };
