@@ -15,8 +15,8 @@ use kcl_daemon::ports::{
     UnreadableRow, WorkerMetricsStore, Written,
 };
 
-use super::{LegacyOp, SimStore};
-use crate::trace::{Answer, Item, Op, Row};
+use super::SimStore;
+use crate::trace::{Answer, Item, LegacyOp, Op, Row};
 
 /// What DynamoDB would bill for a row, roughly.
 const ROW_BYTES: usize = 400;
