@@ -126,7 +126,10 @@ impl<'a> Judged<'a> {
             let of_kind = |what: &What| matches!(what, What::Sent { op: Op::Update(update), .. } if wanted(&update.change));
             trace.events.iter().any(|event| of_kind(&event.what))
         };
-        assert!(writes(|change| matches!(change, Change::Renew)));
+        assert!(writes(|change| matches!(
+            change,
+            Change::Take { .. } | Change::Renew
+        )));
         assert!(writes(|change| matches!(change, Change::Checkpoint(_))));
     }
 
