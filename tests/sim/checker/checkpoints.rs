@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::laws;
 use kcl_daemon::core::lease::{Change, Condition, Counter};
 use kcl_daemon::core::sequence::Position;
 
@@ -19,7 +20,7 @@ pub fn never_go_back(history: &History<'_>) -> Vec<Violation> {
             continue;
         }
         if let (Some(before), Some(after)) = (write.before_lease(), write.after_lease())
-            && after.checkpoint < before.checkpoint
+            && !laws::checkpoint_stays_or_advances(&before.checkpoint, &after.checkpoint)
         {
             let text = format!("{} over {}", after.checkpoint, before.checkpoint);
             wrong.push(history.violation("I.15", write.index, Some(write.key), text));
@@ -35,7 +36,7 @@ pub fn never_exceed_what_was_delivered(history: &History<'_>) -> Vec<Violation> 
         let Some(life) = asker.filter(|_| !to.is_shard_end()) else {
             return;
         };
-        if to > life.largest() {
+        if !laws::checkpoint_was_earned(to, life.largest(), life.told_shard_ended) {
             let text = format!("{to} was never delivered, only {}", life.largest());
             wrong.push(history.violation("I.16", index, Some(key), text));
         }

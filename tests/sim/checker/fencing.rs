@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
+use kcl_daemon::core::laws;
 use kcl_daemon::core::lease::{Change, Condition, Counter, Lease, LeaseUpdate};
 
 use super::Violation;
@@ -30,15 +31,10 @@ pub fn counters_move_by_one(history: &History<'_>) -> Vec<Violation> {
         let (Some(before), Some(after)) = (write.before_lease(), write.after_lease()) else {
             continue;
         };
-        let raised = after.counter.0.checked_sub(before.counter.0);
-        let expected = match write.change() {
-            Some(
-                Change::SetChildren(_) | Change::SetHashRange(_) | Change::BeginHandOff { .. },
-            ) => 0,
-            _ => 1,
+        let Some(change) = write.change() else {
+            continue;
         };
-        let hands_over = before.actual_owner() != after.actual_owner();
-        if raised != Some(expected) || (hands_over && expected == 0) {
+        if !laws::counter_moves_in_order(change, before, after) {
             let text = format!(
                 "{} wrote counter {} over {}",
                 history.name(process),

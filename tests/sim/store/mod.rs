@@ -12,6 +12,6 @@ mod port;
 mod request;
 mod table;
 
-pub use legacy::{Legacy, LegacyOp, legacy_key};
+pub use legacy::{Legacy, legacy_key};
 pub use request::SimStore;
 pub use table::Table;

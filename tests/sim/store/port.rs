@@ -15,8 +15,8 @@ use kcl_daemon::ports::{
     UnreadableRow, WorkerMetricsStore, Written,
 };
 
-use super::{LegacyOp, SimStore};
-use crate::trace::{Answer, Item, Op, Row};
+use super::SimStore;
+use crate::trace::{Answer, Item, LegacyOp, Op, Row};
 
 /// What DynamoDB would bill for a row, roughly.
 const ROW_BYTES: usize = 400;
@@ -71,6 +71,10 @@ impl LeaseStore for SimStore {
     }
 
     async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {
+        // Most worlds never had those tables; nobody counts what it costs to ask for them.
+        if !self.has_legacy() {
+            return Ok(None);
+        }
         match self.request(Op::Legacy(LegacyOp::Exist)).await {
             Answer::Created(true) => Ok(Some("simulated-CoordinatorState".to_owned())),
             Answer::Created(false) => Ok(None),
@@ -166,6 +170,10 @@ fn of(place: Place, here: Op, legacy: LegacyOp) -> Op {
 }
 
 impl SimStore {
+    fn has_legacy(&self) -> bool {
+        self.world.table().legacy.is_some()
+    }
+
     async fn item(&self, op: Op) -> Result<Option<Arc<Row>>, StoreError> {
         match self.request(op).await {
             Answer::Row(row) => Ok(row),
@@ -204,6 +212,9 @@ impl CoordinatorStore for SimStore {
         &self,
         place: Place,
     ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
+        if place == Place::Legacy && !self.has_legacy() {
+            return Ok(None);
+        }
         let op = of(place, Op::ClientVersion, LegacyOp::ClientVersion);
         let row = self.item(op).await?;
         Ok(row.as_deref().and_then(Row::as_client_version).cloned())
@@ -221,6 +232,9 @@ impl CoordinatorStore for SimStore {
     }
 
     async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
+        if !self.has_legacy() {
+            return Ok(None);
+        }
         let row = self.item(Op::Legacy(LegacyOp::Status)).await?;
         Ok(row.as_deref().and_then(Row::as_table_status).cloned())
     }
@@ -292,6 +306,9 @@ impl WorkerMetricsStore for SimStore {
     }
 
     async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError> {
+        if !self.has_legacy() {
+            return Ok(Vec::new());
+        }
         match self.request(Op::Legacy(LegacyOp::ListMetrics)).await {
             Answer::Rows(rows) => {
                 let metrics = rows.iter().filter_map(|row| row.as_metrics());

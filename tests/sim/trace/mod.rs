@@ -3,10 +3,12 @@
 //! The simulation writes it; `ledger.rs` makes one of what real processors wrote down. A trace that
 //! lacks a kind of event is judged by the invariants that do without.
 
+mod legacy;
 mod mishap;
 mod render;
 mod row;
 
+pub use legacy::LegacyOp;
 pub use mishap::Mishap;
 pub use row::{Item, Row};
 
@@ -22,7 +24,6 @@ use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::OwnerIndex;
 
-use crate::store::LegacyOp;
 use crate::world::{Kind, Stillness, Time};
 
 /// The number of a process in a trace.

@@ -8,11 +8,12 @@ mod clock;
 mod process;
 mod queue;
 mod random;
+mod words;
 
 pub use clock::SimClock;
-pub use process::{Fate, Kind, Process, Stillness};
-pub use queue::Time;
+pub use process::{Fate, Process};
 pub use random::Rng;
+pub use words::{EPOCH_MS, Kind, MS, S, Stillness, Time};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,13 +23,6 @@ use crate::stream::Source;
 use crate::trace::{Event, Mishap, ProcessInfo, Trace, What};
 use crate::weather::Weather;
 use queue::{Due, Queue};
-
-/// Microseconds of a millisecond.
-pub const MS: Time = 1_000;
-/// Microseconds of a second.
-pub const S: Time = 1_000_000;
-/// The wall clock when the world begins, milliseconds since the epoch.
-pub const EPOCH_MS: i64 = 1_750_000_000_000;
 
 /// Everything there is.
 pub struct World {

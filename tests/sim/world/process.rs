@@ -2,28 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::queue::{Due, Time};
+use super::queue::Due;
+use super::words::{Kind, Stillness, Time};
 use super::{World, lock};
-
-/// Whose code a process runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The code under test.
-    Ours,
-    /// A model of KCL 2.x for Java.
-    Java2,
-    /// A model of KCL 3.5 for Java.
-    Java3,
-}
-
-/// How a process stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stillness {
-    /// As by SIGSTOP: time goes on for it, it wakes up late.
-    Stopped,
-    /// As a suspended machine: its monotonic clock stands still too, it does not know that it slept.
-    Suspended,
-}
 
 /// When a process dies by itself: after so many actions towards the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
