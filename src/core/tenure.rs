@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::laws;
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
@@ -232,6 +232,35 @@ impl Tenure {
             }
             _ => self.lease.given_up_by(&self.me),
         }
+    }
+}
+
+/// Writes that should have made this worker the holder of a lease and of which it learnt nothing, by lease.
+/// Each may still arrive, also after the same was tried again; and the row cannot tell which one it was.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attempts(Vec<(LeaseUpdate, Moment)>);
+
+impl Attempts {
+    /// Notes an attempt, sent at `sent`, of which nothing was learnt. What it says replaces what was tried
+    /// on another counter: that one cannot arrive any more.
+    pub fn unresolved(&mut self, update: LeaseUpdate, sent: Moment) {
+        if self.sent_first(&update).is_none() {
+            self.settled(&update.key);
+            self.0.push((update, sent));
+        }
+    }
+
+    /// The outcome for a lease is known.
+    pub fn settled(&mut self, key: &LeaseKey) {
+        self.0.retain(|(tried, _)| tried.key != *key);
+    }
+
+    /// When this very write was sent first, if it was tried before: a lease that a read shows to be
+    /// acquired is fresh from then only (I.2).
+    #[must_use]
+    pub fn sent_first(&self, update: &LeaseUpdate) -> Option<Moment> {
+        let tried = self.0.iter().find(|(tried, _)| tried == update);
+        tried.map(|(_, sent)| *sent)
     }
 }
 

@@ -153,3 +153,19 @@ fn a_release_that_arrived_late_ends_the_tenure() {
     assert_eq!(tenure.refused(Some(arrived)), Lesson::Lost(Loss::Changed));
     assert!(tenure.is_over());
 }
+
+#[test]
+fn a_lease_that_was_tried_for_twice_is_fresh_from_the_first_time() {
+    let mut attempts = Attempts::default();
+    let take = row(5, "b").taken_by(&me());
+    attempts.unresolved(take.clone(), at(1));
+    attempts.unresolved(take.clone(), at(4));
+    assert_eq!(attempts.sent_first(&take), Some(at(1)));
+    // Somebody wrote meanwhile: the first one fails for certain.
+    let later = row(6, "b").taken_by(&me());
+    attempts.unresolved(later.clone(), at(6));
+    assert_eq!(attempts.sent_first(&take), None);
+    assert_eq!(attempts.sent_first(&later), Some(at(6)));
+    attempts.settled(&later.key);
+    assert_eq!(attempts, Attempts::default());
+}

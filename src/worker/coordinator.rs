@@ -51,8 +51,9 @@ use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::leader_lock::LeaderLock;
-use crate::core::lease::{Counter, Lease};
+use crate::core::lease::{Counter, Lease, LeaseUpdate};
 use crate::core::migration::pure_fleet::PureFleet;
+use crate::core::tenure::Attempts;
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
@@ -90,7 +91,7 @@ enum Done {
         sent: Moment,
         how: How,
     },
-    NotAcquired(LeaseKey),
+    NotAcquired(LeaseKey, Option<(LeaseUpdate, Moment)>),
     Found(Found, Moment),
     Index(Result<OwnerIndex, StoreError>, Moment),
     Heirs(Option<TableScan>),
@@ -172,6 +173,7 @@ pub struct Coordinator {
     own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
+    attempts: Attempts,
     scanning: bool,
     /// The next decision follows a scan.
     may_steal: bool,
@@ -259,6 +261,7 @@ impl Coordinator {
             own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
+            attempts: Attempts::default(),
             scanning: false,
             may_steal: false,
             scan_wanted: true,
@@ -381,9 +384,7 @@ impl Coordinator {
             }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
-            Done::NotAcquired(key) => {
-                self.taking.remove(&key);
-            }
+            Done::NotAcquired(key, unresolved) => self.on_not_acquired(&key, unresolved),
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state, at) => self.on_index(state, at),
             Done::Heirs(scan) => self.on_heirs(scan),

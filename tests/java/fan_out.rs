@@ -121,3 +121,30 @@ fn java_uses_the_consumer_that_we_registered() {
     scene.assert_all_delivered(&ids);
     java.assert_alive();
 }
+
+/// Splits and merges by enhanced fan-out, where the end of a shard comes with its children in an event.
+#[test]
+#[ignore = "takes minutes; tests/java/run-all runs it"]
+fn fan_out_reshards_beside_3_5_1_lose_nothing_and_keep_the_order() {
+    let Some(scene) = Scene::new("java-3-5-fan-out-reshard", Version::V3_5_1, Kinesis::Own, 2)
+    else {
+        return;
+    };
+    let properties = properties(&scene);
+    let load = scene.load(4);
+    let _java = scene.java("java-1", &properties);
+    scene.wait_owners(&["java-1"]);
+    let _ours = scene.ours("ours-1", &properties);
+    scene.wait_owners(&["java-1", "ours-1"]);
+    scene.wait_flow(2);
+    for shard in scene.aws.open_shards(STREAM) {
+        scene.aws.split(STREAM, &shard);
+    }
+    scene.wait_flow(4);
+    let open = scene.aws.open_shards(STREAM);
+    scene.aws.merge(STREAM, &open[0], &open[1]);
+    scene.wait_flow(3);
+    let ids = load.stop_ids();
+    let ledger = scene.assert_all_delivered(&ids);
+    ledger.assert_sound();
+}

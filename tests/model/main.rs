@@ -125,7 +125,7 @@ const LEADER: Mode = Mode::Leader;
 
 #[test]
 fn from_the_beginning() {
-    sound("two shards, nobody has looked", TWO_X, 2, &[], 8);
+    sound("two shards, nobody has looked", TWO_X, 2, &[], 7);
     sound("two shards, nobody has looked", LEADER, 2, &[], 6);
 }
 
@@ -145,7 +145,7 @@ fn at_the_end_of_a_shard() {
 
 #[test]
 fn when_child_shards_begin() {
-    sound("its children are free", TWO_X, 1, &finished(TWO_X), 7);
+    sound("its children are free", TWO_X, 1, &finished(TWO_X), 6);
     sound("its children are free", LEADER, 1, &finished(LEADER), 5);
 }
 
@@ -157,7 +157,7 @@ fn caught(mutant: Mutant, mode: Mode, laws: &[&str], steps: &[Step], depth: usiz
         mutant: Some(mutant),
         ..product
     };
-    let scene = after(State::begin(BUDGET, 1), product, steps);
+    let scene = after(State::begin(BUDGET, 1), mutant, steps);
     let explored = explore(scene.clone(), mutant, depth);
     let ((law, text), path) = explored
         .broken
@@ -172,15 +172,25 @@ fn caught(mutant: Mutant, mode: Mode, laws: &[&str], steps: &[Step], depth: usiz
 
 #[test]
 fn conditions_that_are_missing_are_noticed() {
-    let steps = processed(TWO_X);
-    caught(Mutant::UnconditionalRenewal, TWO_X, &["I.14"], &steps, 5);
-    caught(
-        Mutant::UnconditionalCheckpoint,
-        TWO_X,
-        &["I.14"],
-        &ended(TWO_X),
-        5,
-    );
+    // The other worker finds the first one dead and takes its lease.
+    let taken = |mut steps: Vec<Step>| {
+        let looks = [
+            Step::Look(1),
+            Step::Tick,
+            Step::Tick,
+            Step::Tick,
+            Step::Look(1),
+        ];
+        steps.extend(looks);
+        steps.push(Step::Take(1, 0, Swift));
+        steps
+    };
+    let steps = taken(begun(0, TWO_X));
+    caught(Mutant::UnconditionalRenewal, TWO_X, &["I.14"], &steps, 3);
+    let mut steps = processed(TWO_X);
+    steps.truncate(steps.len() - 2);
+    let steps = taken(steps);
+    caught(Mutant::UnconditionalCheckpoint, TWO_X, &["I.14"], &steps, 3);
 }
 
 #[test]
@@ -239,8 +249,16 @@ fn hasty_deletes_are_noticed() {
 
 #[test]
 fn skipped_records_are_noticed() {
-    // The child has a checkpoint, and the next worker starts behind it.
-    let mut steps = processed(TWO_X);
-    steps.push(Step::Stop(0));
-    caught(Mutant::SkipsARecord, TWO_X, &["I.18"], &steps, 8);
+    let mut steps = begun(0, TWO_X);
+    let make = Act::MakeChild(Swift);
+    steps.extend([Act::ReadEnd, make, make, make].map(|act| owner(0, act)));
+    let mutant = Rules {
+        mode: TWO_X,
+        mutant: Some(Mutant::SkipsARecord),
+    };
+    let scene = after(State::begin(BUDGET, 1), mutant, &steps);
+    let broken = explore(scene, mutant, 3)
+        .broken
+        .expect("a record was skipped");
+    assert_eq!(broken.0.0, "I.19");
 }

@@ -512,7 +512,7 @@ impl World {
                 self.judge(laws::of_start(row, settled, place_number(&from)));
             }
             Action::StartFetching(from) => {
-                let skipped = u8::from(rules.is(Mutant::SkipsARecord) && place_number(&from) > 0);
+                let skipped = u8::from(rules.is(Mutant::SkipsARecord));
                 shell.reading = Some(first_behind(&from) + skipped);
             }
             Action::StopFetching => shell.reading = None,

@@ -18,7 +18,8 @@ use crate::laws::{self, Broken};
 use crate::owner;
 use crate::worker::{Answer, Mind, Sight, Slow, Taking};
 use crate::world::{
-    Aim, F, Flight, Holder, NAMES, RECORDS, SHARDS, State, Write, failover, key_number, moment,
+    Aim, F, Flight, Holder, NAMES, RECORDS, SHARDS, State, Tick, Write, failover, key_number,
+    moment, tick_of,
 };
 
 /// How a fleet shares its leases.
@@ -255,19 +256,16 @@ impl World {
                 let mind = self.mind(worker)?;
                 let answer = mind.taking[shard].as_ref()?.slow.answer.clone()?;
                 let taking = mind.taking[shard].take()?;
-                if let Answer::Applied(row) = answer {
-                    self.acquired(worker, &taking, row);
-                }
+                self.take_is_answered(worker, &taking, answer);
             }
             Step::LookAfterTake(worker, shard, reads) => {
                 let taking = self.mind(worker)?.taking[shard].take()?;
+                let row = self.state.rows[shard].clone();
                 if !reads {
                     self.fault()?;
-                } else if !taking.assigned
-                    && let Some(row) = self.state.rows[shard].clone()
-                    && taking.slow.update.is_proven_by(&taking.before, &row)
-                {
-                    self.acquired(worker, &taking, row);
+                    self.not_acquired(worker, &taking, None);
+                } else {
+                    self.not_acquired(worker, &taking, Some(row));
                 }
             }
             Step::Owner(worker, shard, act) => self.owner_acts(worker, shard, act)?,
@@ -426,8 +424,7 @@ impl World {
             },
         };
         match answer {
-            Some(Answer::Applied(row)) => self.acquired(worker, &taking, row),
-            Some(Answer::Refused(_)) => {}
+            Some(answer) => self.take_is_answered(worker, &taking, answer),
             None => self.mind(worker)?.taking[shard] = Some(Arc::new(taking)),
         }
         Some(())
@@ -544,7 +541,9 @@ impl World {
         }
         use kcl_daemon::core::lease::Change;
         match (flight.aim, &update.change) {
-            (Aim::Take | Aim::Steal | Aim::Adopt, _) => truth.holder = Some(flight.by),
+            (Aim::Take | Aim::Steal | Aim::Adopt, _) => {
+                (truth.holder, truth.acquired) = (Some(flight.by), flight.sent);
+            }
             (_, Change::Release | Change::Assign { .. }) => truth.holder = None,
             _ => {}
         }
@@ -588,17 +587,69 @@ impl World {
         Some(())
     }
 
+    /// As `acquiring.rs` of the product: an answer that says no is the truth, unless the same write was
+    /// sent before and may have arrived.
+    fn take_is_answered(&mut self, worker: u8, taking: &Taking, answer: Answer) {
+        match answer {
+            Answer::Applied(row) => self.acquired(worker, taking, row, taking.slow.sent),
+            Answer::Refused(row) => {
+                let tried = self.tried_first(worker, taking).is_some();
+                if tried && !taking.assigned {
+                    self.not_acquired(worker, taking, Some(row));
+                }
+            }
+        }
+    }
+
+    fn tried_first(&mut self, worker: u8, taking: &Taking) -> Option<Tick> {
+        let mind = self.mind(worker)?;
+        mind.attempts.sent_first(&taking.slow.update).map(tick_of)
+    }
+
+    /// The answer did not come, or tells nothing; the row as it was read, if it was.
+    fn not_acquired(&mut self, worker: u8, taking: &Taking, read: Option<Option<Arc<Lease>>>) {
+        if taking.assigned {
+            return;
+        }
+        let tried = self.tried_first(worker, taking);
+        let update = &taking.slow.update;
+        let unresolved = match read {
+            Some(Some(row)) if update.is_proven_by(&taking.before, &row) => {
+                let sent = tried.unwrap_or(taking.slow.sent);
+                self.acquired(worker, taking, row, sent);
+                false
+            }
+            Some(Some(row)) => row.counter == taking.before.counter,
+            Some(None) => false,
+            None => true,
+        };
+        if unresolved && let Some(mind) = self.mind(worker) {
+            let sent = moment(taking.slow.sent);
+            mind.attempts.unresolved(update.clone(), sent);
+        }
+    }
+
     /// A lease is acquired: it is held from the moment at which the write was sent.
-    fn acquired(&mut self, worker: u8, taking: &Taking, row: Arc<Lease>) {
+    fn acquired(&mut self, worker: u8, taking: &Taking, row: Arc<Lease>, sent: Tick) {
         let now = self.state.now;
         let shard = key_number(&row.key);
         let sent = match self.rules.is(Mutant::CountsFromTheAnswer) {
             true => now,
-            false => taking.slow.sent,
+            false => sent,
         };
         let me = NAMES.workers[usize::from(worker)].clone();
         let tenure = Tenure::begin(me, (*row).clone(), moment(sent));
-        self.begin_hold(worker, shard, taking.id, tenure, taking.slow.sent);
+        let truth = &self.state.truth[shard];
+        // Of several writes that say the same it does not matter which one it was.
+        let id = truth.holder.filter(|holder| {
+            let mind = self.state.minds[usize::from(worker)].as_ref();
+            holder.worker == worker && mind.is_some_and(|mind| mind.life == holder.life)
+        });
+        let sent_ok = truth.acquired;
+        if let Some(mind) = self.mind(worker) {
+            mind.attempts.settled(&row.key);
+        }
+        self.begin_hold(worker, shard, id.unwrap_or(taking.id), tenure, sent_ok);
     }
 
     /// The last record was read.

@@ -9,7 +9,7 @@ use kcl_daemon::core::expiry::Observations;
 use kcl_daemon::core::ids::WorkerId;
 use kcl_daemon::core::lease::{Lease, LeaseUpdate};
 use kcl_daemon::core::sequence::ExtendedSequenceNumber;
-use kcl_daemon::core::tenure::Tenure;
+use kcl_daemon::core::tenure::{Attempts, Tenure};
 use multilang_protocol::ActionKind;
 
 use crate::world::{F, Holder, NAMES, SHARDS, Scribe, Tick, moment, place_number};
@@ -120,6 +120,8 @@ pub struct Mind {
     pub former: [bool; SHARDS],
     pub may_steal: bool,
     pub stopping: bool,
+    /// Takes of which it learnt nothing.
+    pub attempts: Attempts,
     serial: u8,
 }
 
@@ -135,6 +137,7 @@ impl Mind {
             former: [false; SHARDS],
             may_steal: false,
             stopping: false,
+            attempts: Attempts::default(),
             serial: 0,
         }
     }
@@ -193,6 +196,10 @@ impl Mind {
                     scribe.small([u8::from(sight.is_silent())]);
                     if scribe.is_current(&sight.row) {
                         scribe.age(sight.since);
+                        match self.attempts.sent_first(&sight.row.taken_by(self.me())) {
+                            Some(sent) => scribe.moment(sent),
+                            None => scribe.small([9]),
+                        }
                     }
                 }
                 None => scribe.small([7]),

@@ -84,7 +84,7 @@ pub fn moment(tick: Tick) -> Moment {
     Moment::from_origin(Duration::from_secs(u64::from(tick)))
 }
 
-fn tick_of(moment: Moment) -> Tick {
+pub fn tick_of(moment: Moment) -> Tick {
     u16::try_from(moment.since_origin().as_secs()).unwrap_or(Tick::MAX)
 }
 
@@ -140,6 +140,8 @@ pub struct Truth {
     /// When another worker became the one that may process it.
     pub changed_hands: Tick,
     pub holder: Option<Holder>,
+    /// When the write that made it the holder was sent.
+    pub acquired: Tick,
     /// Records that were given to some child.
     pub delivered: u8,
     pub existed: bool,
@@ -224,6 +226,7 @@ impl State {
             scribe.row(row.as_deref());
             scribe.age(truth.moved);
             scribe.age(truth.changed_hands);
+            scribe.age(truth.acquired);
             scribe.small([
                 truth.delivered,
                 u8::from(truth.existed),

@@ -156,7 +156,8 @@ fn counted(trace: &Trace, length: Time) -> Calls {
             | Op::DeleteAnyway(_)
             | Op::CreateIndex
             | Op::ClientVersion
-            | Op::WriteClientVersion(_) => "others",
+            | Op::WriteClientVersion(_)
+            | Op::Legacy(_) => "others",
         };
         *counts.entry(kind).or_default() += 1;
     }

@@ -7,23 +7,21 @@
     clippy::disallowed_methods,
     reason = "tests start threads and read the environment"
 )]
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::type_complexity,
-    clippy::too_many_arguments,
-    reason = "Java peers and the bug museum, which use the rest of the world, are being written"
-)]
 
 mod checker;
 mod children;
 mod cost;
+mod coverage;
+mod found;
 mod java;
+mod large;
+mod migrations;
 mod museum;
 mod runner;
 mod scenario;
 mod store;
 mod stream;
+mod targets;
 mod trace;
 mod weather;
 mod world;

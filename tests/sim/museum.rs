@@ -14,7 +14,7 @@ use crate::java::Bug;
 use crate::runner::{rules, try_out_models};
 use crate::scenario::{Incident, Plan};
 use crate::trace::Trace;
-use crate::world::{Kind, MS, S, Time};
+use crate::world::{Kind, S};
 
 /// A fleet of Java 2.x.
 fn v2(workers: usize, shards: usize) -> Plan {
@@ -102,7 +102,7 @@ fn orphaned_hand_off() -> Plan {
     let mut plan = v3(1, 1);
     plan.workers[0].restarts_after = Some(2 * S);
     plan.incidents = vec![
-        (100 * S, Incident::HandOff(0, "w9")),
+        (100 * S, Incident::HandOff(0, "w9".to_owned())),
         (100 * S, Incident::Kill(0)),
     ];
     plan
@@ -132,7 +132,7 @@ fn a_lease_in_hand_off_is_renewed_for_ever() {
     plan.incidents = vec![
         (60 * S, Incident::Split(0)),
         // Of the parent, which is finished by then.
-        (220 * S, Incident::HandOff(0, "w1")),
+        (220 * S, Incident::HandOff(0, "w1".to_owned())),
     ];
     caught(Bug::HeartbeatAfterHandOff, &plan, &["I.34"], no_bound);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kcl_daemon::core::sequence::InitialPosition;
 
 use crate::checker::{Rules, Violation, judge};
+use crate::coverage::Coverage;
 use crate::scenario::{Plan, RETENTION_MS, run};
 use crate::trace::Trace;
 use crate::world::Time;
@@ -118,6 +119,7 @@ pub fn swarm(default_seeds: u64) {
     let seeds = number("SIM_SEEDS").unwrap_or(default_seeds);
     let next = AtomicU64::new(from);
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let coverage: Mutex<Coverage> = Mutex::default();
     let started = Instant::now();
     let events = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -134,6 +136,7 @@ pub fn swarm(default_seeds: u64) {
                         let plan = Plan::swarm(seed);
                         let (trace, violations) = try_out(&plan);
                         events.fetch_add(trace.events.len() as u64, Ordering::Relaxed);
+                        coverage.lock().expect("no panic under it").add(&trace);
                         let broken = !violations.is_empty();
                         broken.then(|| report(&plan, &trace, &violations, &replay(seed)))
                     });
@@ -155,6 +158,15 @@ pub fn swarm(default_seeds: u64) {
         seeds as f64 / took,
         events.load(Ordering::Relaxed) as f64 / took
     );
+    let coverage = coverage.into_inner().expect("no panic under it");
+    if std::env::var("SIM_COVERAGE").is_ok() {
+        println!("seeds in which there was\n{coverage}");
+    }
+    // One that is rare may well be missing in a few seeds.
+    let missing = match seeds {
+        0..1000 => Vec::new(),
+        _ => coverage.missing(3),
+    };
     let mut failures = failures.into_inner().expect("no panic under it");
     failures.sort();
     if let Some((_, first)) = failures.first() {
@@ -168,6 +180,10 @@ pub fn swarm(default_seeds: u64) {
             .collect();
         panic!("{first}\nfailing seeds:\n{}", summary.join("\n"));
     }
+    assert!(
+        missing.is_empty(),
+        "the swarm has lost what used to go wrong in it: {missing:?}"
+    );
 }
 
 fn replay(seed: u64) -> String {

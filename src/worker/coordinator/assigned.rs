@@ -31,6 +31,8 @@ use crate::ports::{OwnerIndex, StoreError};
 /// Up to this size of the table everybody looks at it: that costs at most four times as much as asking the
 /// index, which is little, and tells more. Bytes.
 const SMALL_TABLE: usize = 16 * 1024;
+/// How old a read may be.
+pub(super) const BEHIND: Duration = Duration::from_secs(1);
 /// How many followers are ready to take over from the leader.
 const DEPUTIES: usize = 2;
 
@@ -225,6 +227,13 @@ impl Coordinator {
         let Some(row) = row else {
             self.table.retain(|lease| lease.key != *key);
             return;
+        };
+        // It may have been read before this worker wrote to it.
+        let row = match self.own_writes.get(key) {
+            Some((own, written)) if row.counter < own.counter && at < *written + BEHIND => {
+                own.clone()
+            }
+            _ => row,
         };
         self.observations.record(&row, at);
         self.watch.record(&row, at, self.hand_off_limit());

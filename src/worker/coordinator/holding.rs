@@ -38,8 +38,20 @@ impl Coordinator {
             .is_some_and(|held| held.consumer.is_none())
         {
             self.held.remove(key);
+            self.forget_claim(key);
         }
         self.scan_wanted = true;
+    }
+
+    /// What was known of a lease that is let go of says that it is ours. Where leases are assigned it
+    /// would be adopted again and again, in vain, until the next look at the whole table, which may be
+    /// long in coming in a large one.
+    pub(super) fn forget_claim(&mut self, key: &LeaseKey) {
+        if self.is_assigned() {
+            let me = &self.me;
+            self.table
+                .retain(|lease| lease.key != *key || lease.owner.as_ref() != Some(me));
+        }
     }
 
     /// Somebody wrote to a lease under our name. With the 2.x algorithm that is another process with our
@@ -66,6 +78,7 @@ impl Coordinator {
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);
+                        self.forget_claim(key);
                     }
                 }
                 for held in self.held.values() {
@@ -78,6 +91,7 @@ impl Coordinator {
             }
             Outcome::LeaseLost | Outcome::Released => {
                 self.held.remove(key);
+                self.forget_claim(key);
             }
             Outcome::DaemonMustExit => {
                 error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");

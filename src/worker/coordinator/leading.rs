@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use super::acquiring::{How, write_and_look};
+use super::acquiring::{How, Outcome, write_and_look};
 use super::{Coordinator, Done, StopRequest};
 use crate::core::assignment::problem::{
     self, Problem, Settings as AssignmentSettings, is_all_ours,
@@ -196,18 +196,23 @@ impl Coordinator {
                     at_once,
                 });
             }
-            let row = match write_and_look(&*store, &*clock, limit, &lease, &update).await {
-                Ok(row) => row,
+            let outcome = write_and_look(&*store, &*clock, limit, &lease, &update, false).await;
+            let (row, answered) = match outcome {
+                Ok(Outcome::Acquired(row, _)) => (Some(row), true),
+                Ok(Outcome::Seen(row)) => (Some(row), false),
+                Ok(Outcome::Refused | Outcome::Unknown) => (None, false),
                 Err(error) => {
                     warn!(lease = %key, "cannot assign the lease: {error}");
-                    None
+                    (None, false)
                 }
             };
             Done::Moved(Moved {
                 key,
                 row,
                 sent,
-                at_once,
+                // When a write of which only a read tells was sent is not certain: it is adopted by a
+                // renewal, as any other.
+                at_once: at_once && answered,
             })
         });
     }

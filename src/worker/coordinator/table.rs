@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
+use super::assigned::BEHIND;
 use super::{Coordinator, Done};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
@@ -143,7 +144,6 @@ impl Coordinator {
     /// A scan may show rows as they were before this worker's last writes: it was asked for before, or
     /// is a little behind. A leader that believed it would move the same load twice.
     fn put_own_writes_back(&mut self, asked: Moment) {
-        const BEHIND: Duration = Duration::from_secs(1);
         self.own_writes
             .retain(|_, (_, written)| asked < *written + BEHIND);
         for lease in &mut self.table {

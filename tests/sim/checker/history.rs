@@ -77,6 +77,8 @@ pub struct ShardHistory<'a> {
 pub struct History<'a> {
     pub trace: &'a Trace,
     pub rules: Rules,
+    /// The worker ids of processes.
+    names: Vec<WorkerId>,
     calls: Vec<Option<Call<'a>>>,
     pub children: BTreeMap<ChildNumber, Child>,
     pub shards: BTreeMap<&'a ShardId, ShardHistory<'a>>,
@@ -91,6 +93,11 @@ impl<'a> History<'a> {
         let mut history = Self {
             trace,
             rules,
+            names: trace
+                .processes
+                .iter()
+                .map(|info| WorkerId::new(&info.name))
+                .collect(),
             calls: Vec::new(),
             children: BTreeMap::new(),
             shards: BTreeMap::new(),
@@ -181,8 +188,8 @@ impl<'a> History<'a> {
     }
 
     pub fn name(&self, process: ProcessNumber) -> WorkerId {
-        let info = self.trace.processes.get(process as usize);
-        WorkerId::new(info.map_or("?", |info| info.name.as_str()))
+        let name = self.names.get(process as usize);
+        name.cloned().unwrap_or_else(|| WorkerId::new("?"))
     }
 
     pub fn call(&self, number: u64) -> Option<&Call<'a>> {
@@ -271,6 +278,16 @@ impl<'a> History<'a> {
             text: text.into(),
         }
     }
+}
+
+/// Who is made the actual owner of a lease by a write: somebody new, or the same one by taking it
+/// anew.
+pub fn new_owner<'a>(history: &'a History<'a>, index: usize) -> Option<(WorkerId, &'a LeaseKey)> {
+    let write = history.write(index)?;
+    let before = write.before.and_then(|row| row.actual_owner());
+    let after = write.after.and_then(|row| row.actual_owner())?;
+    let anew = before != Some(after) || matches!(write.change(), Some(Change::Take { .. }));
+    anew.then(|| (after.clone(), write.key))
 }
 
 /// The rows of the table while one goes through a trace.

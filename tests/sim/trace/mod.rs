@@ -3,9 +3,11 @@
 //! The simulation writes it; `ledger.rs` makes one of what real processors wrote down. A trace that
 //! lacks a kind of event is judged by the invariants that do without.
 
+mod mishap;
 mod render;
 mod row;
 
+pub use mishap::Mishap;
 pub use row::{Item, Row};
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use kcl_daemon::core::sequence::ExtendedSequenceNumber;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 use kcl_daemon::ports::OwnerIndex;
 
+use crate::store::LegacyOp;
 use crate::world::{Kind, Stillness, Time};
 
 /// The number of a process in a trace.
@@ -95,6 +98,8 @@ pub enum Op {
     PutMetrics(WorkerMetricStats),
     /// Delete a worker's metrics if they are still these.
     DeleteMetrics(WorkerMetricStats),
+    /// A request to the tables of KCL 3.0 to 3.4.
+    Legacy(LegacyOp),
 }
 
 /// What a caller was told.
@@ -187,7 +192,9 @@ pub enum What {
     Calm,
     /// It did not become well again in the time it had; what is amiss.
     Unsettled(String),
-    /// Something else went wrong; told to people only.
+    /// Something goes wrong on purpose.
+    Mishap(Mishap),
+    /// How long something goes wrong, and where; told to people only.
     Fault(String),
 
     /// A process sent a request to the table.

@@ -113,6 +113,7 @@ impl Trace {
             What::Thawed { process } => write!(out, "{} goes on", who(*process)),
             What::Calm => write!(out, "=== calm ==="),
             What::Unsettled(why) => write!(out, "not well: {why}"),
+            What::Mishap(mishap) => write!(out, "mishap: {}", mishap.text()),
             What::Fault(what) => write!(out, "fault: {what}"),
             What::Sent { call, op } => write!(out, "#{call} -> {}", op_text(op)),
             What::Applied { call, after, .. } => {
@@ -216,6 +217,7 @@ fn op_text(op: &Op) -> String {
         ),
         Op::PutMetrics(stats) => format!("put metrics {:?}", stats.stats),
         Op::DeleteMetrics(stats) => format!("delete metrics of {}", stats.worker),
+        Op::Legacy(op) => format!("of the old tables: {op:?}"),
     }
 }
 
@@ -228,6 +230,7 @@ fn row_text(row: Option<&Row>) -> String {
             }
             Item::ClientVersion(item) => format!("[client version {:?}]", item.now.state),
             Item::Metrics(stats) => format!("[metrics of {key} at {:?}]", stats.last_update),
+            Item::TableStatus(item) => format!("[{key} {:?}]", item.now.state),
             Item::Foreign(kind) => format!("[{kind} {key}]"),
             Item::Garbage => format!("[garbage {key}]"),
         },

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::store::Table;
 use crate::stream::Source;
-use crate::trace::{Event, ProcessInfo, Trace, What};
+use crate::trace::{Event, Mishap, ProcessInfo, Trace, What};
 use crate::weather::Weather;
 use queue::{Due, Queue};
 
@@ -169,9 +169,21 @@ impl World {
             action(self);
         }
         if dies {
-            self.kill(process);
+            self.die_of_fate(process);
         }
         acts && !dies
+    }
+
+    /// The end that was fated: just before an action or just after it.
+    pub fn die_of_fate(self: &Arc<Self>, process: &Arc<Process>) {
+        self.note_by(
+            process,
+            What::Mishap(match process.dies_after_acting() {
+                true => Mishap::KilledAfterActing,
+                false => Mishap::KilledBeforeActing,
+            }),
+        );
+        self.kill(process);
     }
 
     /// Kills a process: none of its tasks ever runs again.
@@ -232,6 +244,10 @@ impl World {
         if !process.freeze(stillness, self.now()) {
             return;
         }
+        self.note(What::Mishap(match stillness {
+            Stillness::Stopped => Mishap::Stopped,
+            Stillness::Suspended => Mishap::Suspended,
+        }));
         self.note(What::Frozen {
             process: process.number,
             stillness,

@@ -55,6 +55,8 @@ struct State {
     /// How long its clock stood still.
     suspended: Time,
     actions: u64,
+    /// How wrong its wall clock is.
+    wall_skew_ms: i64,
 }
 
 /// One process, from its start to its end; a restarted worker is another one.
@@ -64,8 +66,6 @@ pub struct Process {
     pub name: String,
     pub kind: Kind,
     fate: Fate,
-    /// How wrong its wall clock is.
-    wall_skew_ms: i64,
     /// What its monotonic clock showed when the world began.
     origin: Time,
     state: Mutex<State>,
@@ -89,7 +89,6 @@ impl Process {
             name: name.to_owned(),
             kind,
             fate,
-            wall_skew_ms,
             origin,
             after_death: Mutex::default(),
             state: Mutex::new(State {
@@ -97,6 +96,7 @@ impl Process {
                 backlog: Vec::new(),
                 suspended: 0,
                 actions: 0,
+                wall_skew_ms,
             }),
         }
     }
@@ -110,7 +110,17 @@ impl Process {
     }
 
     pub fn wall_skew_ms(&self) -> i64 {
-        self.wall_skew_ms
+        lock(&self.state).wall_skew_ms
+    }
+
+    /// Sets its wall clock.
+    pub fn skew(&self, wall_skew_ms: i64) {
+        lock(&self.state).wall_skew_ms = wall_skew_ms;
+    }
+
+    /// Whether the action that it dies at still takes place.
+    pub fn dies_after_acting(&self) -> bool {
+        self.fate.after_acting
     }
 
     /// What is to happen at its death.
