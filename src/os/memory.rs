@@ -43,7 +43,7 @@ fn prefer_large_pages(buffer: &mut Vec<u8>) {
         )
     };
     // A kernel without such pages says so; nothing is lost.
-    drop(advised);
+    let _ = advised;
 }
 
 #[cfg(not(target_os = "linux"))]

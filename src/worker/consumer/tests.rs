@@ -1,8 +1,10 @@
 //! The driver over a stream and children made of a few lines; the simulation has the rest.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use multilang_protocol::{CheckpointReply, Dialect};
 
 use super::*;
 use crate::core::aggregate::RangeFilter;

@@ -167,6 +167,12 @@ impl<'a> History<'a> {
         history
     }
 
+    /// Whether all processes run the code under test.
+    pub fn all_are_ours(&self) -> bool {
+        let mut all = self.trace.processes.iter();
+        all.all(|info| info.kind == Kind::Ours)
+    }
+
     /// Whether a process runs the code under test, or what is judged in its place.
     pub fn is_ours(&self, process: ProcessNumber) -> bool {
         self.trace

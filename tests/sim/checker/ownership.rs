@@ -111,8 +111,10 @@ struct Sight {
 pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
-    let mut scans: BTreeMap<ProcessNumber, (Vec<(LeaseKey, Option<WorkerId>)>, usize)> =
+    // Owners at the last scan, whether each lease is finished, and how many were stolen since.
+    let mut scans: BTreeMap<ProcessNumber, (Vec<(Option<WorkerId>, bool)>, usize)> =
         BTreeMap::new();
+    let all_ours = history.all_are_ours();
     for (index, event) in history.trace.events.iter().enumerate() {
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
@@ -132,7 +134,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                         rows.iter().filter_map(|row| row.as_lease()).collect();
                     leases.iter().for_each(|lease| see(lease));
                     let owners = leases.iter();
-                    let owners = owners.map(|l| (l.key.clone(), l.actual_owner().cloned()));
+                    let owners = owners.map(|l| (l.actual_owner().cloned(), l.is_finished()));
                     scans.insert(process, (owners.collect(), 0));
                 }
                 Answer::Row(Some(row)) | Answer::Applied(row) => {
@@ -177,16 +179,20 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     continue;
                 };
                 *stolen += 1;
-                let of = |worker: &WorkerId| {
-                    let owned = owners.iter().filter(|(_, o)| o.as_ref() == Some(worker));
-                    owned.count()
+                // Finished ones weigh nothing where all are ours and have shown it.
+                let of = |worker: &WorkerId, all: bool| {
+                    let counted = owners.iter().filter(|(_, finished)| all || !finished);
+                    counted.filter(|(o, _)| o.as_ref() == Some(worker)).count()
                 };
-                if as_dead || *stolen > history.rules.max_steals || of(me) >= of(owner) {
+                let has_more = |all| of(owner, all) > of(me, all);
+                let may = has_more(true) || all_ours && has_more(false);
+                let (of_me, of_owner) = (of(me, true), of(owner, true));
+                if as_dead || *stolen > history.rules.max_steals || !may {
                     let text = format!(
                         "taken from {owner} after {} ms without a change; {owner} has {}, {me} has {}, {stolen} stolen since the last look",
                         (event.local - sight.since) / MS,
-                        of(owner),
-                        of(me)
+                        of_owner,
+                        of_me
                     );
                     wrong.push(history.violation("I.3", index, Some(key), text));
                 }
