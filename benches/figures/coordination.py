@@ -174,12 +174,23 @@ def reshard(kind):
         return took, f"{took:.1f} s ({first - at:.1f} s, {both:.1f} s){missing}", took <= 2 and not missing
 
 
-@row("calls", "calls to DynamoDB per lease and hour: two idle workers, eight shards, over two minutes", "fewer than Java")
+@row("calls", "calls to DynamoDB per lease and hour: two idle workers, eight shards, over two minutes", "–")
 def calls(kind):
+    return counted(kind, 0)
+
+
+@row("calls-busy", "the same with 1.25 records a second and shard, each a batch with a checkpoint", "–")
+def calls_busy(kind):
+    return counted(kind, 10)
+
+
+def counted(kind, per_second):
     seconds = 120
     with World(shards=8, counted=True) as world:
         world.put_one_each("early")
         team(world, kind, [FIRST, SECOND])
+        if per_second:
+            world.load(per_second)
         time.sleep(45)
         before = world.calls()
         time.sleep(seconds)
