@@ -260,8 +260,8 @@ mod tests {
             pace.ended(at(100_000), at(100_100), read(10 << 20, 60_000), 0.0);
         }
         assert_eq!(pace.next_read(), Some(at(100_200)));
-        pace.ended(at(0), at(0), Outcome::Throttled, 0.0);
-        assert_eq!(pace.next_read(), Some(at(500)));
+        pace.ended(at(200_000), at(200_000), Outcome::Throttled, 0.0);
+        assert_eq!(pace.next_read(), Some(at(200_500)));
     }
 
     /// A large answer is followed by one refusal, not by one for each step of the back-off.
