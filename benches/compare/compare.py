@@ -221,10 +221,21 @@ def idle(kinds, times, scale):
 
 
 def latency(kinds, times, scale):
-    """From the moment before an answer leaves for the daemon until the child has its line."""
+    """From the moment before an answer leaves for the daemon until the child has its line.
+
+    The floor is what the machine takes from one process to another by a pipe, beside the same load."""
     with fleet.World() as world:
         for time_ in range(times):
-            for kind in [kind for kind in kinds if kind not in ("floor", "kcl-rs")]:
+            for kind in [kind for kind in kinds if kind != "kcl-rs"]:
+                if kind == "floor":
+                    load = world.load(per_second=200, size=200)
+                    hop = [str(RELEASE / "examples" / "compare-hop"), str(max(1, int(60 * scale)))]
+                    done = subprocess.run(hop, stdout=subprocess.PIPE, check=True, text=True)
+                    load.end()
+                    world.loads.remove(load)
+                    p50, p99, most, hops = map(float, done.stdout.split())
+                    yield kind, {"p50 ms": p50, "p99 ms": p99, "max ms": most, "batches": hops}
+                    continue
                 notes = Notes(world.folder / f"notes-{kind}-{time_}")
                 wire = Wire(world, world.folder / f"wire-{kind}-{time_}")
                 daemon = start(world, kind, f"{kind}-{time_}", notes, kinesis_port=wire.port)
@@ -360,7 +371,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="of the bytes and times [default: 1]")
     parser.add_argument("--table", action="store_true", help="measure nothing, print the table")
     arguments = parser.parse_args()
-    programs = ["kcl-daemon", *(f"examples/compare-{name}" for name in ("child", "floor", "wire"))]
+    programs = ["kcl-daemon", *(f"examples/compare-{name}" for name in ("child", "floor", "hop", "wire"))]
     for program in [] if arguments.table else programs:
         if not (RELEASE / program).exists():
             sys.exit(f"there is no {RELEASE / program}: cargo build --release --bins --examples")

@@ -18,6 +18,10 @@ use kcl_daemon::fetch::{EncodeSettings, PageEncoder};
 use kcl_daemon::ports::RecordSink;
 use multilang_protocol::{Base64, Data};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SETTINGS: EncodeSettings = EncodeSettings {
     hash_range: HashRange::FULL,
     filter: RangeFilter::Whole,

@@ -33,17 +33,16 @@ fn prefer_large_pages(buffer: &mut Vec<u8>) {
         return;
     };
     let inside = inside - inside % SMALLEST_PAGE;
+    // A kernel without such pages says so; nothing is lost.
     // SAFETY: the range lies within the buffer's own memory, and this advice changes neither what is in it
     // nor whether it can be reached, only by which pages it is backed.
-    let advised = unsafe {
+    let _advised = unsafe {
         madvise(
             start.wrapping_add(before).cast(),
             inside,
             Advice::LinuxHugepage,
         )
     };
-    // A kernel without such pages says so; nothing is lost.
-    let _ = advised;
 }
 
 #[cfg(not(target_os = "linux"))]
