@@ -87,7 +87,8 @@ enum Done {
         sent: Moment,
         how: How,
     },
-    NotAcquired(LeaseKey),
+    /// The row as it is, if that is known.
+    NotAcquired(LeaseKey, Option<Lease>),
     Found(Found, Moment),
     Index(Result<OwnerIndex, StoreError>),
     Heirs(Option<TableScan>),
@@ -362,9 +363,7 @@ impl Coordinator {
             }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
-            Done::NotAcquired(key) => {
-                self.taking.remove(&key);
-            }
+            Done::NotAcquired(key, row) => self.on_not_acquired(&key, row),
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state) => self.on_index(state),
             Done::Heirs(scan) => self.on_heirs(scan),

@@ -81,6 +81,10 @@ pub fn report(plan: &Plan, trace: &Trace, violations: &[Violation], command: &st
 /// Tries a plan and panics with a report when it breaks an invariant.
 pub fn expect_sound(plan: &Plan, command: &str) -> Trace {
     let (trace, violations) = try_out(plan);
+    if let Ok(path) = std::env::var("SIM_TRACE") {
+        let path = format!("{path}.{}", command.replace(' ', "-"));
+        std::fs::write(path, trace.render()).expect("SIM_TRACE names a file to write");
+    }
     assert!(
         violations.is_empty(),
         "{}",

@@ -38,43 +38,53 @@ impl How {
     }
 }
 
-/// One write and, when its answer is lost, one look at what became of it: the row, if the write
-/// happened. It is tried once, so an answer that says no is the truth.
+/// How one write ended.
+pub(super) enum Tried {
+    /// It happened; the row after it.
+    Done(Lease),
+    /// It did not, as far as is known; the row as it is, if that is known.
+    NotDone(Option<Lease>),
+}
+
+/// One write and, when its answer is lost, one look at what became of it. It is tried once, so an answer
+/// that says no is the truth.
 pub(super) async fn write_and_look(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     limit: std::time::Duration,
     before: &Lease,
     update: &LeaseUpdate,
-) -> Result<Option<Lease>, StoreError> {
+) -> Result<Tried, StoreError> {
     let written = match within(clock, limit, store.update(update)).await {
         Ok(written) => written?,
         Err(_elapsed) => Written::Unknown("no answer in time".to_owned()),
     };
     Ok(match written {
-        Written::Applied(row) => Some(row),
-        Written::Lost(_) => None,
+        Written::Applied(row) => Tried::Done(row),
+        Written::Lost(row) => Tried::NotDone(row),
         Written::Unknown(why) => {
             debug!(lease = %before.key, "looking whether the lease was written: {why}");
             match within(clock, limit, store.get(&before.key)).await {
-                Ok(Ok(row)) => row.filter(|row| update.is_proven_by(before, row)),
-                _ => None,
+                Ok(Ok(Some(row))) if update.is_proven_by(before, &row) => Tried::Done(row),
+                Ok(Ok(row)) => Tried::NotDone(row),
+                _ => Tried::NotDone(None),
             }
         }
     })
 }
 
-/// One write: the row, if the answer came and says that it happened.
+/// One write, which happened if the answer came and says so.
 async fn write_only(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     limit: std::time::Duration,
     update: &LeaseUpdate,
-) -> Result<Option<Lease>, StoreError> {
+) -> Result<Tried, StoreError> {
     match within(clock, limit, store.update(update)).await {
-        Ok(Ok(Written::Applied(row))) => Ok(Some(row)),
+        Ok(Ok(Written::Applied(row))) => Ok(Tried::Done(row)),
+        Ok(Ok(Written::Lost(row))) => Ok(Tried::NotDone(row)),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(Written::Lost(_) | Written::Unknown(_))) | Err(_) => Ok(None),
+        Ok(Ok(Written::Unknown(_))) | Err(_) => Ok(Tried::NotDone(None)),
     }
 }
 
@@ -103,14 +113,23 @@ impl Coordinator {
                 }
             };
             match written {
-                Ok(Some(lease)) => Done::Acquired { lease, sent, how },
-                Ok(None) => Done::NotAcquired(lease.key),
+                Ok(Tried::Done(lease)) => Done::Acquired { lease, sent, how },
+                Ok(Tried::NotDone(row)) => Done::NotAcquired(lease.key, row),
                 Err(error) => {
                     warn!(lease = %lease.key, "cannot take the lease: {error}");
-                    Done::NotAcquired(lease.key)
+                    Done::NotAcquired(lease.key, None)
                 }
             }
         });
+    }
+
+    /// Whoever was told no knows the row better now, and does not try the same again.
+    pub(super) fn on_not_acquired(&mut self, key: &LeaseKey, row: Option<Lease>) {
+        self.taking.remove(key);
+        if row.is_some() {
+            let now = self.now();
+            self.learn(key, row, now);
+        }
     }
 
     pub(super) fn on_acquired(&mut self, lease: Lease, sent: Moment, how: How) {

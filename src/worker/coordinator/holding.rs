@@ -74,6 +74,11 @@ impl Coordinator {
             }
             Outcome::LeaseLost | Outcome::Released => {
                 self.held.remove(key);
+                if self.is_assigned() && !self.is_leader(self.now()) {
+                    // The last look still says that it is this worker's; the next one tells whose it is.
+                    self.table.retain(|lease| lease.key != *key);
+                    self.own_writes.remove(key);
+                }
             }
             Outcome::DaemonMustExit => {
                 error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use super::acquiring::{How, write_and_look};
+use super::acquiring::{How, Tried, write_and_look};
 use super::{Coordinator, Done, StopRequest};
 use crate::core::assignment::problem::{self, Problem};
 use crate::core::ids::{LeaseKey, WorkerId};
@@ -73,6 +73,8 @@ impl Coordinator {
             return;
         }
         self.touch_own(now);
+        let adoption = self.time_for_adoption();
+        self.watch.leave_time_for_adoption(adoption);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
         let settings = &self.settings.assignment;
         // Whoever was found dead stays so until it reports again.
@@ -190,7 +192,8 @@ impl Coordinator {
                 });
             }
             let row = match write_and_look(&*store, &*clock, limit, &lease, &update).await {
-                Ok(row) => row,
+                Ok(Tried::Done(row)) => Some(row),
+                Ok(Tried::NotDone(_)) => None,
                 Err(error) => {
                     warn!(lease = %key, "cannot assign the lease: {error}");
                     None

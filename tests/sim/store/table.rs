@@ -53,6 +53,8 @@ pub struct Table {
     pub index_takes: Time,
     /// How far the index is behind the table.
     pub index_lag: Time,
+    /// What DynamoDB bills for a row, roughly.
+    pub row_bytes: usize,
     calls: u64,
 }
 
@@ -283,10 +285,6 @@ impl Table {
                     Effect::nothing(Answer::Deleted(false))
                 }
             }
-            Op::DeleteAnyway(key) => match self.row(key) {
-                Some(_) => self.write(now, key, None, Answer::Deleted(true)),
-                None => Effect::nothing(Answer::Deleted(false)),
-            },
         }
     }
 }
