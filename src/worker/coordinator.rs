@@ -51,7 +51,7 @@ use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::leader_lock::LeaderLock;
-use crate::core::lease::{Counter, Lease, LeaseUpdate};
+use crate::core::lease::{Counter, Lease};
 use crate::core::migration::pure_fleet::PureFleet;
 use crate::core::tenure::Attempts;
 use crate::core::time::Moment;
@@ -61,7 +61,7 @@ use crate::ports::{LeaseStore, OwnerIndex, StoreError, TableScan};
 use crate::worker::audit::Auditor;
 use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
-use crate::worker::coordinator::acquiring::How;
+use crate::worker::coordinator::acquiring::{How, NotAcquired};
 use crate::worker::coordinator::assigned::Found;
 use crate::worker::coordinator::leading::{Led, Moved};
 use crate::worker::coordinator::tables::{Step, Tables};
@@ -91,7 +91,7 @@ enum Done {
         sent: Moment,
         how: How,
     },
-    NotAcquired(LeaseKey, Option<(LeaseUpdate, Moment)>),
+    NotAcquired(LeaseKey, NotAcquired),
     Found(Found, Moment),
     Index(Result<OwnerIndex, StoreError>, Moment),
     Heirs(Option<TableScan>),
@@ -384,7 +384,7 @@ impl Coordinator {
             }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
-            Done::NotAcquired(key, unresolved) => self.on_not_acquired(&key, unresolved),
+            Done::NotAcquired(key, why) => self.on_not_acquired(&key, why),
             Done::Found(found, at) => self.on_found(found, at),
             Done::Index(state, at) => self.on_index(state, at),
             Done::Heirs(scan) => self.on_heirs(scan),

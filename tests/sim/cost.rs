@@ -153,7 +153,6 @@ fn counted(trace: &Trace, length: Time) -> Calls {
             Op::Open(_) | Op::Index => "descriptions",
             Op::Create(_)
             | Op::Delete(_)
-            | Op::DeleteAnyway(_)
             | Op::CreateIndex
             | Op::ClientVersion
             | Op::WriteClientVersion(_)

@@ -8,6 +8,7 @@
 //!
 //! | rule here | Java 3.5.1 |
 //! |---|---|
+//! | a worker that lets a lease expire gets none in this run, if there are others | gets it back: nothing is written, and the lease stays expired |
 //! | a worker that lets leases expire and shows no other sign of life is dead and gets none | gets leases while its metrics item is younger than 60 s (#1452) |
 //! | a lease without living owner is moved only if its counter still stands | relies on the owners alone |
 //! | a lease in hand-off counts for its next owner and is not planned again | counts for the old one |
@@ -275,13 +276,21 @@ fn active_workers<'a>(
         .filter(|stats| stats.is_active(problem.wall, problem.settings.report_interval))
         .collect();
     active.sort_by(|a, b| a.worker.cmp(&b.worker));
+    let lets_expire = |stats: &WorkerMetricStats| match lives.get(&stats.worker) {
+        Some(lively) if stats.worker != *problem.me => Some(*lively),
+        _ => None,
+    };
     active.retain(|stats| {
-        let alive = stats.worker == *problem.me || lives.get(&stats.worker) != Some(&false);
-        if !alive {
+        let is_dead = lets_expire(stats) == Some(false);
+        if is_dead {
             dead.push(stats.worker.clone());
         }
-        alive
+        !is_dead
     });
+    // One that wrote to another lease a moment ago may have died since, or have trouble with this one.
+    if active.iter().any(|stats| lets_expire(stats).is_none()) {
+        active.retain(|stats| lets_expire(stats).is_none());
+    }
     active
 }
 

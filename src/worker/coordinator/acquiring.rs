@@ -44,10 +44,20 @@ pub(super) enum Outcome {
     Acquired(Lease, Moment),
     /// A read shows that it happened, or that the same had happened before.
     Seen(Lease),
-    /// The answer says no.
-    Refused,
+    /// The answer says no; the row as it is, if that is known.
+    Refused(Option<Lease>),
     /// Nothing is known.
     Unknown,
+}
+
+/// Why a lease was not acquired.
+pub(super) enum NotAcquired {
+    /// It was refused; the row as it is, if that is known.
+    Refused(Option<Lease>),
+    /// Nothing is known of the write, which was sent first at that moment.
+    InDoubt(LeaseUpdate, Moment),
+    /// Certainly nothing was written.
+    NotWritten,
 }
 
 /// One write and, when its answer is lost, one look at what became of it. It is tried once, so an answer
@@ -67,10 +77,9 @@ pub(super) async fn write_and_look(
     };
     let row = match written {
         Written::Applied(row) => return Ok(Outcome::Acquired(row, sent)),
-        Written::Lost(None) => return Ok(Outcome::Refused),
         // Perhaps because the same write arrived before.
-        Written::Lost(row) if tried => row,
-        Written::Lost(_) => return Ok(Outcome::Refused),
+        Written::Lost(Some(row)) if tried => Some(row),
+        Written::Lost(row) => return Ok(Outcome::Refused(row)),
         Written::Unknown(why) => {
             debug!(lease = %lease.key, "looking whether the lease was written: {why}");
             match within(clock, limit, store.get(&lease.key)).await {
@@ -82,7 +91,7 @@ pub(super) async fn write_and_look(
     Ok(match row {
         Some(row) if update.is_proven_by(lease, &row) => Outcome::Seen(row),
         Some(row) if row.counter == lease.counter => Outcome::Unknown,
-        _ => Outcome::Refused,
+        row => Outcome::Refused(row),
     })
 }
 
@@ -96,8 +105,9 @@ async fn write_only(
     let sent = clock.now();
     match within(clock, limit, store.update(update)).await {
         Ok(Ok(Written::Applied(row))) => Ok(Outcome::Acquired(row, sent)),
+        Ok(Ok(Written::Lost(row))) => Ok(Outcome::Refused(row)),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(Written::Lost(_) | Written::Unknown(_))) | Err(_) => Ok(Outcome::Refused),
+        Ok(Ok(Written::Unknown(_))) | Err(_) => Ok(Outcome::Refused(None)),
     }
 }
 
@@ -134,25 +144,30 @@ impl Coordinator {
                     let sent = before.unwrap_or(sent);
                     Done::Acquired { lease, sent, how }
                 }
-                Ok(Outcome::Refused) => Done::NotAcquired(lease.key, None),
-                Ok(Outcome::Unknown) => Done::NotAcquired(lease.key, Some((update, sent))),
-                // Certainly nothing was written.
+                Ok(Outcome::Refused(row)) => {
+                    Done::NotAcquired(lease.key, NotAcquired::Refused(row))
+                }
+                Ok(Outcome::Unknown) => {
+                    Done::NotAcquired(lease.key, NotAcquired::InDoubt(update, sent))
+                }
                 Err(error) => {
                     warn!(lease = %lease.key, "cannot take the lease: {error}");
-                    Done::NotAcquired(lease.key, None)
+                    Done::NotAcquired(lease.key, NotAcquired::NotWritten)
                 }
             }
         });
     }
 
-    pub(super) fn on_not_acquired(
-        &mut self,
-        key: &LeaseKey,
-        unresolved: Option<(LeaseUpdate, Moment)>,
-    ) {
+    /// Whoever was told no knows the row better now, and does not try the same again.
+    pub(super) fn on_not_acquired(&mut self, key: &LeaseKey, why: NotAcquired) {
         self.taking.remove(key);
-        if let Some((update, sent)) = unresolved {
-            self.attempts.unresolved(update, sent);
+        match why {
+            NotAcquired::Refused(Some(row)) => {
+                let now = self.now();
+                self.learn(key, Some(row), now);
+            }
+            NotAcquired::InDoubt(update, sent) => self.attempts.unresolved(update, sent),
+            NotAcquired::Refused(None) | NotAcquired::NotWritten => {}
         }
     }
 

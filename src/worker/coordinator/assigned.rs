@@ -164,6 +164,17 @@ impl Coordinator {
         }
     }
 
+    /// How long a worker of this fleet may take to see what was assigned to it, beyond the failover time
+    /// that its lease has anyway. Without the index, all but the leader and its deputies see it only when
+    /// they look at the table, and in a large table everybody looks seldom.
+    pub(super) fn time_for_adoption(&self) -> Duration {
+        if self.table_bytes <= SMALL_TABLE || self.index == OwnerIndex::Active {
+            Duration::ZERO
+        } else {
+            scan_interval(self.settings.failover, false, self.table_bytes)
+        }
+    }
+
     /// Asks the index for this worker's leases, and reads those it does not hold.
     pub(super) fn start_query(&mut self, now: Moment) {
         self.next_query = Some(now + watch_interval(self.settings.failover, 0));

@@ -51,6 +51,8 @@ impl Coordinator {
             let me = &self.me;
             self.table
                 .retain(|lease| lease.key != *key || lease.owner.as_ref() != Some(me));
+            self.own_writes
+                .retain(|written, (row, _)| written != key || row.owner.as_ref() != Some(me));
         }
     }
 

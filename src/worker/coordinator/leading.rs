@@ -75,6 +75,8 @@ impl Coordinator {
             return;
         }
         self.touch_own(now);
+        let adoption = self.time_for_adoption();
+        self.watch.leave_time_for_adoption(adoption);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
         // Whoever was found dead stays so until it reports again.
         let reports: Vec<WorkerMetricStats> = self
@@ -200,7 +202,7 @@ impl Coordinator {
             let (row, answered) = match outcome {
                 Ok(Outcome::Acquired(row, _)) => (Some(row), true),
                 Ok(Outcome::Seen(row)) => (Some(row), false),
-                Ok(Outcome::Refused | Outcome::Unknown) => (None, false),
+                Ok(Outcome::Refused(_) | Outcome::Unknown) => (None, false),
                 Err(error) => {
                     warn!(lease = %key, "cannot assign the lease: {error}");
                     (None, false)

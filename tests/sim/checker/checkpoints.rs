@@ -195,24 +195,34 @@ pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut newest: BTreeMap<(ProcessNumber, LeaseKey), Counter> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
-        // A row that is deleted and made anew begins anew.
-        if let What::Applied {
-            before: None,
-            after: Some(row),
-            ..
-        } = &event.what
+        // A row that was deleted or edited by hand may begin anew.
+        if let Some(write) = history.write(index)
+            && (write.call.is_none() || write.after.is_none())
         {
-            newest.retain(|(_, key), _| key != row.key());
+            newest.retain(|(_, key), _| key != write.key);
         }
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
         };
         match &event.what {
             What::Answered {
+                call,
                 answer: Answer::Applied(row),
-                ..
             } => {
-                if let Some(lease) = row.as_lease() {
+                // What leaves the counter alone is nothing that the owner wrote as such.
+                let is_note = |change: &Change| {
+                    matches!(
+                        change,
+                        Change::SetChildren(_)
+                            | Change::SetHashRange(_)
+                            | Change::BeginHandOff { .. }
+                    )
+                };
+                if let Some(lease) = row.as_lease()
+                    && history
+                        .update(*call)
+                        .is_none_or(|(_, update)| !is_note(&update.change))
+                {
                     newest.insert((process, lease.key.clone()), lease.counter);
                 }
             }
@@ -220,9 +230,9 @@ pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
                 op: Op::Update(update),
                 ..
             } => {
-                let (Condition::Counter(known)
-                | Condition::CounterAndOwner(known, _)
-                | Condition::CounterNoHandOff(known)) = &update.condition
+                // What is adopted was read, eventually consistent, and not held.
+                let (Condition::Counter(known) | Condition::CounterAndOwner(known, _)) =
+                    &update.condition
                 else {
                     continue;
                 };

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use kcl_daemon::core::ids::{LeaseKey, ShardId};
-use kcl_daemon::core::lease::Change;
+use kcl_daemon::core::lease::{Change, Condition};
 use kcl_daemon::core::sequence::Position;
 
 use super::Violation;
-use super::history::{History, Rows, ShardHistory};
+use super::history::{History, Rows, ShardHistory, Write};
 use super::lives::{Life, Lives, Place};
-use crate::trace::{ChildNumber, ProcessNumber, Told, What};
+use crate::trace::{ChildNumber, Op, ProcessNumber, Told, What};
 use crate::world::Time;
 
 /// Where a reader of a shard begins behind a checkpoint: the index of its first record.
@@ -43,10 +43,9 @@ pub fn no_record_is_skipped(history: &History<'_>) -> Vec<Violation> {
                 && write.change().is_some()
             {
                 owned.insert((process, write.key.clone()), after.checkpoint.clone());
-                let new = write.before.and_then(|row| row.actual_owner()) != after.actual_owner();
-                if new || matches!(write.change(), Some(Change::Take { .. })) {
-                    anchors.retain(|place, _| place.1 != after.shard_id());
-                }
+            }
+            if begins_tenure(&write) {
+                anchors.retain(|(_, shard), _| *shard != write.key.shard_id());
             }
             continue;
         }
@@ -102,6 +101,22 @@ pub fn no_record_is_skipped(history: &History<'_>) -> Vec<Violation> {
         }
     }
     wrong
+}
+
+/// Whether a write ends the tenure of a lease's owner, or begins another one: by changing the owner, by
+/// taking or adopting it, or because somebody wrote to it by hand.
+fn begins_tenure(write: &Write<'_>) -> bool {
+    let before = write.before.and_then(|row| row.actual_owner());
+    let after = write.after.and_then(|row| row.actual_owner());
+    let acquires = match write.call.map(|call| call.op) {
+        None => true,
+        Some(Op::Update(update)) => matches!(
+            (&update.change, &update.condition),
+            (Change::Take { .. }, _) | (Change::Renew, Condition::CounterNoHandOff(_))
+        ),
+        Some(_) => false,
+    };
+    acquires || before != after
 }
 
 /// A batch against the records that are really there.

@@ -15,8 +15,6 @@ use crate::world::{EPOCH_MS, Kind, MS, Stillness, Time};
 pub struct Call<'a> {
     pub process: ProcessNumber,
     pub op: &'a Op,
-    /// The event that sent it.
-    pub sent: usize,
     pub sent_local: Time,
 }
 
@@ -114,7 +112,6 @@ impl<'a> History<'a> {
                     history.calls[number] = Some(Call {
                         process: event.by.unwrap_or(0),
                         op,
-                        sent: index,
                         sent_local: event.local,
                     });
                 }

@@ -137,7 +137,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let owners = owners.map(|l| (l.actual_owner().cloned(), l.is_finished()));
                     scans.insert(process, (owners.collect(), 0));
                 }
-                Answer::Row(Some(row)) | Answer::Applied(row) => {
+                Answer::Row(Some(row)) | Answer::Applied(row) | Answer::Lost(Some(row)) => {
                     row.as_lease().into_iter().for_each(&mut see);
                 }
                 _ => {}

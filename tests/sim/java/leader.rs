@@ -84,6 +84,7 @@ impl JavaWorker {
                     Some(version) => self.heartbeat(version).await,
                     None => self.try_to_lead(&mut foreign).await,
                 };
+                self.state().leads = mine.is_some();
             }
             if mine.is_some() && now >= next_run && !self.has(Bug::ZombieLeader) {
                 next_run = now + self.interval();

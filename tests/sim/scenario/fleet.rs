@@ -8,7 +8,7 @@ use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::migration::client_version::{self, ClientVersion};
-use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
+
 use kcl_daemon::core::time::WallTime;
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use kcl_daemon::os::entropy::SystemEntropy;
@@ -492,16 +492,21 @@ impl Fleet {
                 world.table().set(world.now(), &key, after.clone());
                 world.note(What::Edited { before, after });
             }
-            Incident::Garbage => {
-                let row = Arc::new(Row::Item {
-                    key: LeaseKey::new("shardId-garbage"),
-                    item: Item::Garbage,
-                });
+            Incident::Garbage | Incident::Foreign => {
+                let (key, item, mishap) = match incident {
+                    Incident::Garbage => ("shardId-garbage", Item::Garbage, Mishap::GarbageRow),
+                    _ => {
+                        let item = Item::Foreign("STREAM".to_owned());
+                        ("111122223333:orders:1", item, Mishap::ForeignRow)
+                    }
+                };
+                let key = LeaseKey::new(key);
+                let row = Arc::new(Row::Item { key, item });
                 world
                     .table()
                     .set(world.now(), row.key(), Some(Arc::clone(&row)));
                 let (before, after) = (None, Some(row));
-                world.note(What::Mishap(Mishap::GarbageRow));
+                world.note(What::Mishap(mishap));
                 world.note(What::Edited { before, after });
             }
         }
@@ -555,16 +560,6 @@ impl Fleet {
     pub fn stop_all(&self) {
         for index in 0..self.plan.workers.len() {
             self.stop(index, StopRequest::Graceful, Time::MAX);
-        }
-    }
-
-    /// Where nobody has read yet: the checkpoint of a lease that starts at the initial position.
-    pub fn initial_checkpoint(&self) -> ExtendedSequenceNumber {
-        match self.plan.position.sentinel().position {
-            position @ (Position::Latest | Position::AtTimestamp) => {
-                ExtendedSequenceNumber::sentinel(position)
-            }
-            _ => ExtendedSequenceNumber::sentinel(Position::TrimHorizon),
         }
     }
 }

@@ -55,7 +55,7 @@ async fn live(plan: &Plan) -> Trace {
         false => (Table::default(), source),
     };
     let mut table = table;
-    table.takes = plan.table_takes;
+    (table.takes, table.row_bytes) = (plan.table_takes, plan.row_bytes);
     (table.index_takes, table.index_lag) = (plan.index_takes, plan.index_lag);
     if plan.legacy {
         let now = WallTime::from_millis(EPOCH_MS);

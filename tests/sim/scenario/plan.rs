@@ -101,6 +101,8 @@ pub enum Incident {
     Replace(usize, Deployed),
     /// `KclMigrationTool.py` writes `Migration3.0`; rolling back it deletes the index, too.
     Tool(ClientVersion),
+    /// A row of another kind than any that workers write appears.
+    Foreign,
 }
 
 /// All that a seed stands for.
@@ -130,6 +132,8 @@ pub struct Plan {
     pub measures_load: bool,
     /// Bugs that the models of Java have in this world.
     pub bugs: BTreeSet<Bug>,
+    /// How large a row is: in a large table workers ask the index instead of reading all of it.
+    pub row_bytes: usize,
     /// How long the table takes to be made.
     pub table_takes: Time,
     /// How long the index of leases by owner takes to be made.
@@ -205,6 +209,7 @@ impl Plan {
             report_every: Duration::from_secs(30),
             measures_load: false,
             bugs: BTreeSet::new(),
+            row_bytes: 400,
             table_takes: 0,
             index_takes: 5 * S,
             index_lag: 0,
@@ -278,6 +283,14 @@ impl Plan {
             Wanted::Explicit(Configured::V3x) => Kind::Java3,
             Wanted::Explicit(_) => Kind::Java2,
         };
+        match java {
+            // It breaks them (A.7).
+            Kind::Java2 => self
+                .incidents
+                .retain(|(_, incident)| *incident != Incident::Foreign),
+            // They do not start before the index is there (A.3), by which alone they find their leases.
+            _ => self.index_takes = self.index_takes.min(10 * S),
+        }
         for worker in self.workers.iter_mut().skip(1) {
             if rng.chance(500) {
                 worker.kind = java;
@@ -300,6 +313,7 @@ impl Plan {
         self.report_every = Duration::from_micros(rng.pick(&[f / 2, f, 30 * S]));
         self.measures_load = rng.chance(500);
         self.index_takes = rng.pick(&[0, 10 * S, 600 * S, 86_400 * S]);
+        self.row_bytes = rng.pick(&[400, 400, 16_000]);
         self.index_lag = rng.pick(&[0, 200 * MS, 2 * S]);
         // Assignment and hand-off take their time, and so does recovery.
         self.calm_at += 5 * f;
@@ -461,8 +475,9 @@ impl Plan {
     /// Somebody edits the table by hand.
     fn edit(&self, rng: &mut Rng, which: usize, who: usize) -> Incident {
         let to = self.workers[who].name.clone();
-        match rng.below(7) {
-            0 | 1 => Incident::DeleteRow(which),
+        match rng.below(8) {
+            0 => Incident::Foreign,
+            1 => Incident::DeleteRow(which),
             2 => Incident::Garbage,
             3 => Incident::Disown(which),
             4 => Incident::RaiseCounter(which),

@@ -18,9 +18,6 @@ use kcl_daemon::ports::{
 use super::SimStore;
 use crate::trace::{Answer, Item, LegacyOp, Op, Row};
 
-/// What DynamoDB would bill for a row, roughly.
-const ROW_BYTES: usize = 400;
-
 fn failed(answer: &Answer) -> StoreError {
     match answer {
         Answer::Throttled => StoreError::Throttled("throttled".to_owned()),
@@ -88,7 +85,7 @@ impl LeaseStore for SimStore {
             answer => return Err(failed(&answer)),
         };
         let mut scan = TableScan {
-            bytes: rows.len() * ROW_BYTES,
+            bytes: rows.len() * self.world.table().row_bytes,
             ..TableScan::default()
         };
         for row in rows {

@@ -56,6 +56,8 @@ pub struct Table {
     pub index_lag: Time,
     /// The tables of KCL 3.0 to 3.4, if they are there.
     pub legacy: Option<Legacy>,
+    /// What DynamoDB bills for a row, roughly.
+    pub row_bytes: usize,
     calls: u64,
 }
 
@@ -303,10 +305,6 @@ impl Table {
                     Effect::nothing(Answer::Deleted(false))
                 }
             }
-            Op::DeleteAnyway(key) => match self.row(key) {
-                Some(_) => self.write(now, key, None, Answer::Deleted(true)),
-                None => Effect::nothing(Answer::Deleted(false)),
-            },
         }
     }
 }

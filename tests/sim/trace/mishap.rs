@@ -38,6 +38,7 @@ mishaps! {
     CounterChanged: "a lease's counter is changed by hand",
     HandOffEdited: "a hand-off is begun by hand",
     GarbageRow: "a row that cannot be read appears",
+    ForeignRow: "a row of a kind that nobody knows appears",
     StreamThrottles: "the stream throttles",
     StreamFails: "the stream fails",
     StreamHangs: "the stream does not answer",

@@ -77,8 +77,6 @@ pub enum Op {
     Update(LeaseUpdate),
     /// A conditional delete of a lease.
     Delete(LeaseDeletion),
-    /// Java's delete, without condition.
-    DeleteAnyway(LeaseKey),
     /// Create the table, look whether it is there; with the index of leases by owner or without.
     Open(bool),
     /// Look whether the index is there.

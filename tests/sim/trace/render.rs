@@ -32,7 +32,7 @@ impl Trace {
             let concerns = match &event.what {
                 What::Sent { call, op } => {
                     let concerns = match op {
-                        Op::Get(of, _) | Op::DeleteAnyway(of) => of == key,
+                        Op::Get(of, _) => of == key,
                         Op::Create(row) => row.key() == key,
                         Op::Update(update) => update.key == *key,
                         Op::Delete(deletion) => deletion.key == *key,
@@ -199,7 +199,6 @@ fn op_text(op: &Op) -> String {
             update.key, update.condition, update.change
         ),
         Op::Delete(deletion) => format!("delete {} at {:?}", deletion.key, deletion.counter),
-        Op::DeleteAnyway(key) => format!("delete {key} whatever it is"),
         Op::Open(index) => format!("open the table{}", if *index { " with index" } else { "" }),
         Op::Index => "how is the index".to_owned(),
         Op::CreateIndex => "create the index".to_owned(),

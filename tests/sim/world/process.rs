@@ -86,10 +86,6 @@ impl Process {
         matches!(lock(&self.state).life, Life::Dead)
     }
 
-    pub fn is_frozen(&self) -> bool {
-        matches!(lock(&self.state).life, Life::Frozen { .. })
-    }
-
     pub fn wall_skew_ms(&self) -> i64 {
         lock(&self.state).wall_skew_ms
     }

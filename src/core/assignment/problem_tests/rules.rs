@@ -229,6 +229,14 @@ fn a_dead_worker_is_no_target() {
     // One that has a living lease is alive, and so is the leader, whatever its leases look like.
     let fleet = super::rules::fleet("a:50% b:1%", "b!=100*4 b=100 a=100*2");
     assert!(fleet.run(&mut chance(1)).dead.is_empty());
+    // But what it let expire goes to another one: it may have died a moment ago.
+    for balance in [false, true] {
+        let mut fleet = super::rules::fleet("a:50% b:1%", "b!=100 b=100 a=100*2");
+        fleet.balance = balance;
+        assert_eq!(words(&fleet, &fleet.run(&mut chance(1))), "b>a assign 1");
+    }
+    let alone = super::rules::fleet("b:1%", "b!=100 b=100");
+    assert_eq!(alone.run(&mut chance(1)).active, 1);
     let fleet = super::rules::fleet("a:50% leader:1%", "leader!=100 a=100*2");
     assert!(fleet.run(&mut chance(1)).dead.is_empty());
 }
