@@ -106,14 +106,16 @@ struct Sight {
     since: Time,
 }
 
+/// Who owned a lease, and whether it was finished.
+type Owned = (Option<WorkerId>, bool);
+
 /// I.3: a lease of somebody else is taken only when its counter was seen unchanged for longer than
 /// the failover time, or as the steal that B.5 allows.
 pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     // Owners at the last scan, whether each lease is finished, and how many were stolen since.
-    let mut scans: BTreeMap<ProcessNumber, (Vec<(Option<WorkerId>, bool)>, usize)> =
-        BTreeMap::new();
+    let mut scans: BTreeMap<ProcessNumber, (Vec<Owned>, usize)> = BTreeMap::new();
     let all_ours = history.all_are_ours();
     for (index, event) in history.trace.events.iter().enumerate() {
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
