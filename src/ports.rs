@@ -384,6 +384,11 @@ pub trait RecordSink: Send {
     /// forgotten.
     fn restart(&mut self);
 
+    /// The answer is so many bytes long, as the service says before the first record: room can be made at once.
+    fn expect(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// The next record.
     fn record(&mut self, record: RecordView<'_>);
 }

@@ -110,6 +110,11 @@ impl BatchEncoder {
         self.buffer.len()
     }
 
+    /// Bytes that the line may have before its buffer has to grow.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Gives up the batch and gives the buffer back.
     pub fn into_buffer(self) -> Vec<u8> {
         self.buffer

@@ -19,11 +19,18 @@ const JSON: &str = "application/x-amz-json-1.1";
 
 /// Takes the body of one call's answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Handover(Arc<Mutex<Option<SdkBody>>>);
+pub(super) struct Handover(Arc<Mutex<Option<Answer>>>);
+
+/// The body of an answer, and its length if the service said it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) body: SdkBody,
+    pub(super) length: Option<usize>,
+}
 
 impl Handover {
     /// The body, if there was a success in JSON. Otherwise the SDK has read the answer.
-    pub(super) fn take(&self) -> Option<SdkBody> {
+    pub(super) fn take(&self) -> Option<Answer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -44,8 +51,10 @@ impl Intercept for Handover {
         let kind = response.headers().get("content-type").unwrap_or_default();
         let is_json = kind.split(';').next() == Some(JSON);
         if is_json && response.status().as_u16() == 200 {
+            let length = response.headers().get("content-length");
+            let length = length.and_then(|length| length.parse().ok());
             let body = mem::replace(response.body_mut(), SdkBody::from("{}"));
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Answer { body, length });
         }
         Ok(())
     }

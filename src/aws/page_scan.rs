@@ -72,6 +72,7 @@ pub(super) fn is_plain(json: &[u8]) -> bool {
 pub(super) fn scan(json: &[u8], sink: &mut dyn RecordSink) -> Result<Rest, Strange> {
     let mut scanner = PageScanner::default();
     sink.restart();
+    sink.expect(json.len());
     scanner.feed(json, sink)?;
     scanner.finish()
 }

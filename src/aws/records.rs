@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use tracing::{debug, warn};
 
 use crate::aws::errors::{self, Call, Cause, root_cause};
-use crate::aws::handover::Handover;
+use crate::aws::handover::{Answer, Handover};
 use crate::aws::kinesis::{KinesisStream, from_output};
 use crate::aws::page_scan::{PageScanner, Strange};
 use crate::core::ids::ShardId;
@@ -21,6 +21,9 @@ use crate::ports::{PageEnd, RecordSink, ShardIterator, StreamError};
 
 /// After so many answers in a row that only the SDK can read, no other is tried with anything else.
 const MOST_STRANGE: usize = 3;
+
+/// 10 MiB of data in base64, and as much again for what stands around small records.
+const LARGEST_ANSWER: usize = 28 << 20;
 
 /// How one attempt ended that gave no page.
 enum Attempt {
@@ -107,12 +110,14 @@ async fn scan_once(
         .send()
         .await;
     let output = sent.map_err(|error| Attempt::Failed(Cause::of(&error)))?;
-    let Some(mut body) = handover.take() else {
+    let Some(Answer { mut body, length }) = handover.take() else {
         // Not JSON, so the SDK has read it.
         let unreadable = |_| Attempt::Strange(Strange::UNUSABLE);
         return Ok(from_output(output).map_err(unreadable)?.pour_into(sink));
     };
     sink.restart();
+    // The service's own limit, so that no header can ask for more.
+    sink.expect(length.unwrap_or(0).min(LARGEST_ANSWER));
     let mut scanner = PageScanner::default();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Attempt::Failed(Cause::Garbled(root_cause(&*error))))?;

@@ -11,7 +11,7 @@ use multilang_protocol::EncodedBatch;
 use crate::os::memory::large_buffer;
 
 /// Smaller buffers are not worth keeping: the allocator does well with them.
-const WORTH_KEEPING: usize = 64 * 1024;
+pub(super) const WORTH_KEEPING: usize = 64 * 1024;
 /// Bytes of unused buffers kept at most: a page of 10 MB for each of six shards. They are those that were in
 /// use at the busiest moment, so keeping them takes no more memory than that did; giving them up during a
 /// rush costs a fault for each of their pages, a third of all lines with four shards and half of this.

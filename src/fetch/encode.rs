@@ -9,7 +9,7 @@ use crate::core::hash_range::HashRange;
 use crate::core::sequence::{Digits, ExtendedSequenceNumber, SequenceNumber};
 use crate::core::stream::RecordView;
 use crate::fetch::budget::{Place, Share};
-use crate::fetch::buffers::GiveBack;
+use crate::fetch::buffers::{Buffers, GiveBack, WORTH_KEEPING};
 use crate::ports::RecordSink;
 
 /// A batch on its way to the child.
@@ -104,6 +104,8 @@ pub struct PageEncoder<'a> {
     first_malformed: Option<String>,
     /// The aggregate that is being taken apart.
     aggregate: Vec<u8>,
+    /// Where larger buffers come from.
+    buffers: Option<&'a Buffers>,
 }
 
 /// A line that is not full yet.
@@ -180,7 +182,16 @@ impl<'a> PageEncoder<'a> {
             malformed: 0,
             first_malformed: None,
             aggregate: Vec::new(),
+            buffers: None,
         }
+    }
+
+    /// Takes another buffer when it turns out how long the page is. A buffer that grows is copied, and for a
+    /// moment there are two.
+    #[must_use]
+    pub const fn with_buffers(mut self, buffers: &'a Buffers) -> Self {
+        self.buffers = Some(buffers);
+        self
     }
 
     /// The page is complete, and so far behind the tip.
@@ -290,7 +301,24 @@ impl RecordSink for PageEncoder<'_> {
         if self.first.is_some() {
             let line = std::mem::replace(&mut self.line, Growing::new(Vec::new()));
             let buffer = line.encoder.into_buffer();
+            let buffers = self.buffers;
             *self = Self::new(buffer, self.settings, self.most, self.checkpoint);
+            self.buffers = buffers;
+        }
+    }
+
+    fn expect(&mut self, bytes: usize) {
+        // More stands around a record in the line than in the answer; it shows with small records.
+        let wanted = bytes + bytes / 4;
+        let has_room = self.line.encoder.capacity() >= wanted;
+        if let Some(buffers) = self.buffers
+            && self.first.is_none()
+            && wanted >= WORTH_KEEPING
+            && !has_room
+        {
+            let line = Growing::new(buffers.take(wanted));
+            let small = std::mem::replace(&mut self.line, line);
+            buffers.give(small.encoder.into_buffer());
         }
     }
 
@@ -455,6 +483,31 @@ mod tests {
         broken[end] ^= 1;
         let encoded = encode(&[record("8", broken)], None, SETTINGS, &esn("LATEST", 0));
         assert_eq!(delivered(&encoded), [("8".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn a_page_that_is_told_to_be_long_gets_its_buffer_at_once() {
+        let buffers = Buffers::default();
+        let checkpoint = esn("TRIM_HORIZON", 0);
+        let page = [record("7", vec![7; 300_000]), record("8", vec![8; 300_000])];
+        let encode = |told: Option<usize>| {
+            let mut encoder = PageEncoder::new(Vec::new(), SETTINGS, 10_000, &checkpoint);
+            encoder = encoder.with_buffers(&buffers);
+            if let Some(told) = told {
+                encoder.expect(told);
+                let has_room = encoder.line.encoder.capacity() >= told;
+                assert_eq!(has_room, told == 0 || told >= WORTH_KEEPING, "{told}");
+            }
+            encoder.record(page[0].view());
+            // What comes too late, or says less than there is, changes nothing.
+            encoder.expect(2_000_000);
+            encoder.record(page[1].view());
+            encoder.finish(None).lines.remove(0).line
+        };
+        let untold = encode(None);
+        for told in [0, 1_000, 100_000, 800_400] {
+            assert_eq!(encode(Some(told)), untold, "{told}");
+        }
     }
 
     #[test]

@@ -83,8 +83,9 @@ impl ShardReader {
     /// records of the stream.
     pub(super) fn encoder(&self) -> PageEncoder<'_> {
         let most = usize::try_from(self.settings.max_records).unwrap_or(usize::MAX);
-        let buffer = self.ports.budget.buffers().take(self.line_guess);
-        PageEncoder::new(buffer, self.encode, most, &self.checkpoint)
+        let buffers = self.ports.budget.buffers();
+        let buffer = buffers.take(self.line_guess);
+        PageEncoder::new(buffer, self.encode, most, &self.checkpoint).with_buffers(buffers)
     }
 
     /// Puts a page into the channel.
