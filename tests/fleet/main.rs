@@ -10,7 +10,12 @@
 mod support;
 
 // The checker of the simulation, for what real processes do.
-#[allow(dead_code, reason = "a part of it is for the simulation alone")]
+#[allow(
+    dead_code,
+    clippy::type_complexity,
+    clippy::collapsible_if,
+    reason = "it is the simulation's, and a part of it is for the simulation alone"
+)]
 #[path = "../sim/checker/mod.rs"]
 mod checker;
 #[allow(dead_code, unused_imports, reason = "as the checker")]
