@@ -217,7 +217,7 @@ pub fn the_next_owner_waits(history: &History<'_>) -> Vec<Violation> {
                         .as_ref()
                         .is_some_and(|old| *old != me)
             });
-            if waits {
+            if waits && !history.has_slept(child.process, event.at) {
                 let text = format!("{me} delivers before the old owner let go");
                 wrong.push(history.violation("I.35", index, Some(&key), text));
             }
