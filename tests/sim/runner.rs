@@ -173,8 +173,8 @@ pub fn swarm(default_seeds: u64) {
     }
     // One that is rare may well be missing in a few seeds.
     let missing = match seeds {
-        0..1000 => Vec::new(),
-        _ => coverage.missing(3),
+        0..2000 => Vec::new(),
+        _ => coverage.missing(1),
     };
     let mut failures = failures.into_inner().expect("no panic under it");
     failures.sort();

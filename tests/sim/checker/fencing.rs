@@ -374,7 +374,19 @@ pub fn nothing_is_written_after_the_release(history: &History<'_>) -> Vec<Violat
     let mut released: BTreeSet<(ProcessNumber, LeaseKey)> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         match &event.what {
+            What::Edited { .. } => {
+                if let Some((owner, key)) = new_owner(history, index) {
+                    released.retain(|(process, of)| of != key || history.name(*process) != owner);
+                }
+            }
             What::Applied { call, .. } => {
+                // Adopted: by a renewal that is none of an owner.
+                if let Some((call, update)) = history.update(*call)
+                    && update.change == Change::Renew
+                    && !is_owners(update)
+                {
+                    released.remove(&(call.process, update.key.clone()));
+                }
                 if let Some((owner, key)) = new_owner(history, index) {
                     released.retain(|(process, of)| of != key || history.name(*process) != owner);
                 }

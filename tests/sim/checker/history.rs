@@ -240,6 +240,13 @@ impl<'a> History<'a> {
             .sum()
     }
 
+    /// Whether the process's clock stood still not long ago: it may go on for a failover time of its own
+    /// with what others took meanwhile (I.1).
+    pub fn has_slept(&self, process: ProcessNumber, at: Time) -> bool {
+        let lately = at.saturating_sub(self.rules.failover * 5);
+        self.suspended(process, lately, at) > 0
+    }
+
     /// The shard's ancestors, nearest first.
     pub fn ancestors(&self, shard: &ShardId) -> Vec<&'a ShardId> {
         let mut found: Vec<&'a ShardId> = Vec::new();

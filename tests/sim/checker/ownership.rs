@@ -272,7 +272,8 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
                 adopted.insert((call.process, write.key));
             }
         }
-        if !adopted.contains(&(process, &key)) {
+        let at = history.trace.events[index].at;
+        if !adopted.contains(&(process, &key)) && !history.has_slept(process, at) {
             let text = "delivered without a successful write of its own";
             wrong.push(history.violation("I.10", index, Some(&key), text));
         }
