@@ -78,3 +78,71 @@ fn each_promise_has_its_test() {
         }
     }
 }
+
+/// The words in backquotes of a page.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.starts_with("    "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// What the page of tests names is there: files, test targets, invariants, bugs of the museum.
+#[test]
+fn the_page_of_tests_is_true() {
+    let page = read("docs/TESTING.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut functions = 0;
+    for word in quoted(&page) {
+        let is_path = word.contains('/') && !word.contains(' ');
+        if is_path {
+            assert!(root.join(word).exists(), "docs/TESTING.md names {word}");
+        } else if let Some((file, function)) = word.split_once("::") {
+            functions += 1;
+            let text = read(&format!("tests/sim/checker/{file}.rs"));
+            let list = read("tests/sim/checker/mod.rs");
+            assert!(
+                text.contains(&format!("pub fn {function}(")) && list.contains(word),
+                "docs/TESTING.md names {word}"
+            );
+        }
+    }
+    assert!(functions >= 35, "{functions} invariants are named");
+    let manifest = read("Cargo.toml");
+    for line in page.lines().filter(|line| line.contains("cargo test ")) {
+        if let Some(target) = line.split("--test ").nth(1) {
+            let target = target.split_whitespace().next().unwrap_or_default();
+            assert!(manifest.contains(&format!("name = \"{target}\"")), "{line}");
+        }
+    }
+    // Each bug of the museum, with the invariants that its test names.
+    let museum = read("tests/sim/museum.rs").replace(char::is_whitespace, "");
+    let bugs = read("tests/sim/java/bugs.rs");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut shown = 0;
+    for (bug, rest) in rows.filter_map(|row| row.split_once("` |")) {
+        if !bugs.contains(&format!("    {bug},")) {
+            continue;
+        }
+        shown += 1;
+        let caught = rest.trim_end_matches([' ', '|']).rsplit('|').next();
+        let invariants: Vec<String> = caught
+            .unwrap_or_default()
+            .split(',')
+            .map(|invariant| format!("\"{}\"", invariant.trim()))
+            .collect();
+        let list = format!("&[{}]", invariants.join(","));
+        let test = museum
+            .split("#[test]")
+            .find(|test| test.contains(&format!("Bug::{bug}")));
+        let test = test.unwrap_or_else(|| panic!("no test of {bug}"));
+        assert!(
+            test.contains(&list),
+            "{bug} is not caught by {list}: {test}"
+        );
+    }
+    assert_eq!(
+        shown,
+        museum.matches("caught(").count() - 1,
+        "each bug has its row"
+    );
+}

@@ -5,6 +5,7 @@ import http.client
 import json
 import threading
 import time
+from dataclasses import dataclass
 
 TWO_128 = 1 << 128
 
@@ -58,6 +59,19 @@ class Kinesis(Service):
         while self.call("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] != "ACTIVE":
             time.sleep(0.02)
 
+    def split(self, name, shard):
+        """Splits a shard in the middle; its children."""
+        shards = self.call("ListShards", StreamName=name)["Shards"]
+        (parent,) = (one for one in shards if one["ShardId"] == shard)
+        first, last = (int(parent["HashKeyRange"][end]) for end in ("StartingHashKey", "EndingHashKey"))
+        self.call("SplitShard", StreamName=name, ShardToSplit=shard, NewStartingHashKey=str((first + last) // 2 + 1))
+        while True:
+            shards = self.call("ListShards", StreamName=name)["Shards"]
+            children = [one["ShardId"] for one in shards if one.get("ParentShardId") == shard]
+            if len(children) == 2:
+                return children
+            time.sleep(0.02)
+
     def put(self, stream, payloads, hash_keys=None):
         """Writes each payload; spread by its own text, or to the hash keys given."""
         for start in range(0, len(payloads), 500):
@@ -72,19 +86,46 @@ class Kinesis(Service):
                 raise ServiceError(f"PutRecords: {answer['FailedRecordCount']} entries were refused")
 
 
+@dataclass
+class Lease:
+    owner: str | None
+    # While a lease is being handed over, `owner` is the next one, and the former one still works on it.
+    worker: str | None
+
+
 class DynamoDb(Service):
     def __init__(self, port):
         super().__init__(port, "dynamodb", "DynamoDB_20120810", "1.0")
 
-    def owners(self, table):
-        """Owner (or None) of each shard's lease."""
-        rows, start = {}, None
+    def items(self, table):
+        """All items of a table by key; none when there is no table."""
+        items, start = {}, None
         while True:
-            page = self.call("Scan", TableName=table, **({"ExclusiveStartKey": start} if start else {}))
-            for row in page["Items"]:
-                key = row["leaseKey"]["S"]
-                if key.startswith("shardId-"):
-                    rows[key] = row.get("leaseOwner", {}).get("S")
+            try:
+                page = self.call("Scan", TableName=table, **({"ExclusiveStartKey": start} if start else {}))
+            except ServiceError as error:
+                if "ResourceNotFound" in str(error):
+                    return {}
+                raise
+            items |= {item["leaseKey"]["S"]: item for item in page["Items"]}
             start = page.get("LastEvaluatedKey")
             if not start:
-                return rows
+                return items
+
+    def leases(self, table):
+        """The lease of each shard that is not finished."""
+        leases = {}
+        for key, item in self.items(table).items():
+            if key.startswith("shardId-") and item["checkpoint"]["S"] != "SHARD_END":
+                text = {name: item[name]["S"] for name in ("leaseOwner", "checkpointOwner") if name in item}
+                owner = text.get("leaseOwner")
+                leases[key] = Lease(owner, text.get("checkpointOwner", owner))
+        return leases
+
+    def leader(self, table):
+        """Who holds the lock of the 3.x leader, or None."""
+        return self.items(table).get("Leader", {}).get("ownerName", {}).get("S")
+
+    def owners(self, table):
+        """Owner (or None) of each unfinished shard's lease."""
+        return {shard: lease.owner for shard, lease in self.leases(table).items()}

@@ -1,5 +1,6 @@
 """Emulators, daemons of either kind, load, and the ledger of what was delivered."""
 
+import http.client
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import aws
 import tools
+from counting import CountingProxy
 
 PROCESSOR = Path(__file__).with_name("processor.py")
 # A virtual environment's or pyenv's stand-in for the interpreter costs a shell at every start of a child.
@@ -126,33 +128,51 @@ class Load(threading.Thread):
 class World:
     """Emulators of its own, a stream, a ledger; everything ends with it."""
 
-    def __init__(self, shards=4):
+    def __init__(self, shards=4, kinesis="ferrokinesis", counted=False):
         self.folder = Path(tempfile.mkdtemp(prefix="kcl-figures-"))
         self.processes, self.daemons = [], []
-        kinesis, dynamodb = free_port(), free_port()
-        self._serve(
-            kinesis, tools.crate("ferrokinesis"), "--port", kinesis, "--shard-limit", max(500, shards), "--create-stream-ms", 0, "--log-level", "off"
-        )
-        self._serve(dynamodb, tools.crate("dynoxide-rs"), "--port", dynamodb, "--log", "quiet")
-        self.kinesis, self.dynamodb = aws.Kinesis(kinesis), aws.DynamoDb(dynamodb)
+        kinesis_port, dynamodb = free_port(), free_port()
+        if kinesis == "ferrokinesis":
+            flags = ["--port", kinesis_port, "--shard-limit", max(500, shards), "--create-stream-ms", 0, "--log-level", "off"]
+            self._serve(kinesis_port, [tools.crate("ferrokinesis"), *flags])
+        else:
+            program, certificate = tools.kinesis_local()
+            variables = {
+                "KINESIS_MOCK_PLAIN_PORT": kinesis_port, "KINESIS_MOCK_TLS_PORT": free_port(), "KINESIS_MOCK_CERT_PATH": certificate,
+                "SHARD_LIMIT": 200, "LOG_LEVEL": "ERROR",
+            }  # fmt: skip
+            self._serve(kinesis_port, ["node", program], variables)
+        self._serve(dynamodb, [tools.crate("dynoxide-rs"), "--port", dynamodb, "--log", "quiet"])
+        self.kinesis, self.dynamodb = aws.Kinesis(kinesis_port), aws.DynamoDb(dynamodb)
+        # Daemons go through it when calls are counted; the figures' own calls do not.
+        self.proxy = CountingProxy(dynamodb) if counted else None
+        self.dynamodb_port_of_daemons = self.proxy.port if counted else dynamodb
         self.stream, self.application = "figures", "figures-application"
         self.kinesis.create_stream(self.stream, shards)
         self.shards = [f"shardId-{number:012}" for number in range(shards)]
         self.ledger = Ledger(self.folder / "ledger.jsonl")
         self.loads = []
 
-    def _serve(self, port, program, *arguments):
-        log = open(self.folder / f"{program.name}.log", "wb")
-        process = subprocess.Popen([str(program), *map(str, arguments)], stdout=log, stderr=log, cwd=self.folder)
+    def _serve(self, port, command, variables=None):
+        name = Path(command[0]).name
+        log = open(self.folder / f"{name}.log", "wb")
+        environment = os.environ | {key: str(value) for key, value in (variables or {}).items()}
+        process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log, cwd=self.folder, env=environment)
         self.processes.append(process)
 
         def answers():
             if process.poll() is not None:
-                raise TooLate(f"{program.name} ended with {process.returncode}; see {log.name}")
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+                raise TooLate(f"{name} ended with {process.returncode}; see {log.name}")
+            # Some take connections before they can answer.
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+                connection.request("GET", "/")
+                connection.getresponse()
+                return True
+            except (OSError, http.client.HTTPException):
+                return False
 
-        wait(f"{program.name} answers", 20, answers)
+        wait(f"{name} answers", 60, answers)
 
     def put_one_each(self, word):
         """One record into each shard, by hash key."""
@@ -171,6 +191,10 @@ class World:
         self.daemons.append(daemon)
         return daemon
 
+    def calls(self):
+        """Calls of the daemons to DynamoDB so far, by operation."""
+        return self.proxy.counts()
+
     def held(self):
         """Owners of the leases that have one."""
         return {shard: owner for shard, owner in self.dynamodb.owners(self.application).items() if owner}
@@ -183,6 +207,8 @@ class World:
             load.ending.set()
         for daemon in self.daemons:
             daemon.kill()
+        if self.proxy:
+            self.proxy.end()
         for process in self.processes:
             process.kill()
             process.wait()
@@ -196,6 +222,8 @@ class Daemon:
     """A running daemon; `started` is the moment before its process was made."""
 
     name: str
+    # Whether its workers take leases from each other, instead of having them handed over.
+    steals = False
 
     def __init__(self, world, worker, properties):
         self.world = world
@@ -207,7 +235,7 @@ class Daemon:
             "AWSCredentialsProvider": "DefaultCredentialsProvider",
             "regionName": "us-east-1",
             "kinesisEndpoint": f"http://127.0.0.1:{world.kinesis.port}",
-            "dynamoDBEndpoint": f"http://127.0.0.1:{world.dynamodb.port}",
+            "dynamoDBEndpoint": f"http://127.0.0.1:{world.dynamodb_port_of_daemons}",
             "initialPositionInStream": "TRIM_HORIZON",
             "retrievalMode": "POLLING",
             "idleTimeBetweenReadsInMillis": "250",
@@ -269,13 +297,17 @@ class Daemon:
         raise TooLate("the daemon is gone")
 
 
-def ours(binary):
+def ours(binary, name="ours", steals=False, **always):
+    """Our daemon, with properties that it gets beside those of the row."""
+
     class Ours(Daemon):
-        name = "ours"
+        def __init__(self, world, worker, properties):
+            super().__init__(world, worker, always | properties)
 
         def command(self, properties):
             return [str(binary), "--properties", str(properties)]
 
+    Ours.name, Ours.steals = name, steals
     return Ours
 
 
@@ -283,7 +315,7 @@ def java(version):
     class_path = tools.java_class_path(version)
 
     class Java(Daemon):
-        name = f"java-{version}"
+        name, steals = f"java-{version}", version.startswith("2.")
 
         def command(self, properties):
             logback = properties.with_name("logback.xml")

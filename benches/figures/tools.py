@@ -48,6 +48,20 @@ def crate(name):
     return root / "bin" / program
 
 
+def kinesis_local():
+    """The program of kinesis-local for node, and the certificate without which it does not start."""
+    need("node")
+    root = TOOLS / "kinesis-local-0.6.2"
+
+    def install():
+        need("npm")
+        run("npm", "install", "--no-audit", "--no-fund", "--prefix", root, "kinesis-local@0.6.2")
+
+    once(root, install)
+    package = root / "node_modules" / "kinesis-local"
+    return package / "main.js", package / "server.json"
+
+
 def java_class_path(version):
     """Class path of Java's MultiLangDaemon."""
     need("java")

@@ -27,6 +27,7 @@ pub fn leases(config: &DaemonConfig) -> LeaseSettings {
             max_leases: leases.max_leases_for_worker as usize,
             max_steals: leases.max_leases_to_steal as usize,
             very_old_first: leases.priority_assignment,
+            count_finished: true,
         },
         initial_position: config.retrieval.initial_position,
         ignore_unexpected_children: leases.ignore_unexpected_child_shards,

@@ -118,7 +118,8 @@ pub fn read(item: &Item) -> Row {
 }
 
 /// What the row is, if it is not meant to be a lease.
-fn foreign_kind(item: &Item) -> Option<String> {
+/// What `entityType` says or would say of an item of the 3.x coordination; `None` when it is none.
+pub(super) fn foreign_kind(item: &Item) -> Option<String> {
     if let Some(Ok(kind)) = item.get(a::ENTITY_TYPE).map(AttributeValue::as_s)
         && kind != LEASE
         && !kind.is_empty()

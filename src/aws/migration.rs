@@ -9,7 +9,7 @@ use aws_smithy_types::error::operation::BuildError;
 use crate::aws::clients::twice_after_hiccup;
 use crate::aws::coordinator::{CONDITION_FAILED, KEY, failure, key_name, text};
 use crate::aws::errors::{self, Cause};
-use crate::aws::item::Item;
+use crate::aws::item::{self, Item};
 use crate::aws::metadata::{Metadata, whole};
 use crate::aws::table::dynamodb;
 use crate::core::ids::WorkerId;
@@ -292,6 +292,13 @@ impl Metadata {
             };
             let old = Item::from([(key_name(Place::Legacy).to_owned(), key.clone())]);
             new.insert(key_name(Place::LeaseTable).to_owned(), key);
+            // 3.0 to 3.4 wrote none. In the lease table Java takes a row without one for a lease, and fails to
+            // read it as such.
+            if !new.contains_key(item::attribute::ENTITY_TYPE)
+                && let Some(kind) = item::foreign_kind(&new)
+            {
+                new.insert(item::attribute::ENTITY_TYPE.to_owned(), text(&kind));
+            }
             let put = Put::builder()
                 .table_name(self.coordinator_table(Place::LeaseTable))
                 .set_item(Some(new))

@@ -278,4 +278,31 @@ mod in_dynoxide {
             Ok(true)
         );
     }
+
+    /// Java 3.1.3 writes `Migration3.0` without `entityType`; in the lease table that would be a lease.
+    #[tokio::test]
+    async fn what_versions_before_3_5_wrote_gets_its_entity_type_on_the_way() {
+        let store = tables().await;
+        let mut stream = Item::from([("key".to_owned(), text("1:orders:2"))]);
+        stream.insert("streamId".to_owned(), text("3"));
+        let mut version = whole_item(Place::Legacy, &created(ClientVersion::V3x));
+        version.remove("entityType");
+        for item in [stream, version] {
+            let put = store.client.put_item().table_name("app-CoordinatorState");
+            put.set_item(Some(item)).send().await.unwrap();
+        }
+        lead(&store, "me").await;
+        let me = WorkerId::new("me");
+        let movable = store.legacy_items().await.unwrap();
+        assert_eq!(movable.len(), 2);
+        assert_eq!(store.move_legacy_items(&me, &movable).await, Ok(true));
+        let answer = store.client.scan().table_name("app").send().await.unwrap();
+        let mut kinds: Vec<&str> = answer
+            .items()
+            .iter()
+            .map(|item| item["entityType"].as_s().unwrap().as_str())
+            .collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["CLIENT_VERSION_MIGRATION", "STREAM"]);
+    }
 }

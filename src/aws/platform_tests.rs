@@ -1,5 +1,10 @@
 use std::fs;
 
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpListener;
@@ -41,6 +46,27 @@ fn platform(settings: PlatformSettings, instance: &FakeService) -> Platform {
 /// No metadata service.
 fn nobody() -> FakeService {
     FakeService::script(vec![crate::aws::testing::Reply::Refused])
+}
+
+/// The metadata service of an instance: a token first, then the document for whoever has it.
+#[derive(Debug)]
+struct Instance;
+
+impl HttpConnector for Instance {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let has_token = request.headers().get("x-aws-ec2-metadata-token") == Some("token");
+        let (status, body) = match (request.method(), request.uri()) {
+            ("PUT", uri) if uri.ends_with("/latest/api/token") => (200, "token"),
+            ("GET", uri) if uri.ends_with(IDENTITY) && has_token => {
+                (200, r#"{"region":"eu-west-9"}"#)
+            }
+            _ => (401, ""),
+        };
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        let headers = response.headers_mut();
+        headers.insert("x-aws-ec2-metadata-token-ttl-seconds", "21600");
+        HttpConnectorFuture::ready(Ok(response))
+    }
 }
 
 const TOKEN: &str = "var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -113,11 +139,28 @@ async fn an_instance_is_told_by_its_metadata_service_and_nothing_else() {
     );
     assert!(!asked.seen().is_empty());
 
-    let probe = platform(settings(true), &nobody());
-    probe.state().source = LoadSource::Host;
+    let instance = http_client_fn(|_, _| SharedHttpConnector::new(Instance));
+    let probe = Platform::new(settings(true), instance, Arc::new(SystemClock::new()));
+    assert_eq!(probe.detect().await, LoadSource::Host);
     assert_eq!(probe.sample().await, Some(0.0));
     host.write("proc/stat", "cpu 40 0 10 150 0 0\n");
     assert_eq!(probe.sample().await, Some(30.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metadata_service_that_never_answers_is_not_waited_for() {
+    let host = Root::new("silent", &[("proc/stat", "cpu 10 0 10 80 0 0\n")]);
+    let settings = PlatformSettings {
+        root: host.0.clone(),
+        ask_instance: true,
+        ..PlatformSettings::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let silent = FakeService::script(vec![crate::aws::testing::Reply::Silent]);
+    let probe = Platform::new(settings, silent.http(), clock.clone());
+    let before = clock.now();
+    assert_eq!(probe.detect().await, LoadSource::Nothing);
+    assert!(clock.now().since(before) <= STEP * 2, "two seconds at most");
 }
 
 /// The container agent, for as many questions as are asked.

@@ -25,6 +25,8 @@ const STATS: &str = "sts";
 const OPERATING_RANGE: &str = "opr";
 const SUPPORT: &str = "sup";
 const SUPPORT_UPDATED: &str = "slu";
+/// Not Java's: the mark of a kcl-daemon ([`WorkerMetricStats::is_ours`]).
+const OURS_UPDATED: &str = "kclDaemonUpdated";
 
 /// Reads an item; `key` is the name of its key attribute. The reason when it cannot be read.
 ///
@@ -48,6 +50,8 @@ pub fn read(item: &Item, key: &str) -> Result<WorkerMetricStats, String> {
         })?,
         support_code: whole(item, SUPPORT)?,
         support_updated: whole(item, SUPPORT_UPDATED)?,
+        // Nobody else's business, and nothing to lose the whole item for.
+        ours_updated: whole(item, OURS_UPDATED).unwrap_or_default(),
     })
 }
 
@@ -106,6 +110,7 @@ fn written(stats: &WorkerMetricStats) -> Vec<(&'static str, AttributeValue)> {
         (LAST_UPDATE, stats.last_update),
         (SUPPORT, stats.support_code),
         (SUPPORT_UPDATED, stats.support_updated),
+        (OURS_UPDATED, stats.ours_updated),
     ];
     for (name, value) in optional {
         if let Some(value) = value {

@@ -43,7 +43,7 @@ async fn an_item_is_written_attribute_by_attribute() {
         assert_eq!(body["Key"], json!({key: {"S": "me"}}));
         assert_eq!(
             body["UpdateExpression"],
-            "SET sts = :sts, opr = :opr, entityType = :entityType, lut = :lut, sup = :sup, slu = :slu"
+            "SET sts = :sts, opr = :opr, entityType = :entityType, lut = :lut, sup = :sup, slu = :slu, kclDaemonUpdated = :kclDaemonUpdated"
         );
         assert_eq!(
             body["ExpressionAttributeValues"],
@@ -54,6 +54,7 @@ async fn an_item_is_written_attribute_by_attribute() {
                 ":lut": {"N": "1784000000"},
                 ":sup": {"N": "1"},
                 ":slu": {"N": "1784000000"},
+                ":kclDaemonUpdated": {"N": "1784000000"},
             })
         );
     }
@@ -89,6 +90,14 @@ fn items_of_all_versions_are_read() {
     assert_eq!(
         (read_back.support_code, read_back.support_updated),
         (None, None)
+    );
+    assert!(!read_back.is_ours());
+    item.insert("kclDaemonUpdated".to_owned(), number("1784000000"));
+    assert!(read(&item, "wid").unwrap().is_ours());
+    item.insert("kclDaemonUpdated".to_owned(), AttributeValue::Bool(true));
+    assert!(
+        !read(&item, "wid").unwrap().is_ours(),
+        "no reason to lose it"
     );
     assert!(read(&item, "leaseKey").is_err(), "no such key");
     item.insert("lut".to_owned(), AttributeValue::S("x".to_owned()));

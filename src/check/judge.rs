@@ -231,10 +231,10 @@ pub fn rows(table: &str, scan: &TableScan, shards: Option<&[Shard]>) -> Vec<Step
     )];
     if let Some(item) = scan.foreign.first() {
         steps.push(step(
-            Failure,
+            Fine,
             format!(
-                "{table} belongs to a KCL 3.x fleet: it contains the item '{}' ({}) and {} more; this version does not \
-                 start there (use another applicationName, or roll the fleet back to 2.x)",
+                "{table} belongs to a KCL 3.x fleet: it contains the item '{}' ({}) and {} more; the daemon takes part \
+                 in it, unless clientVersionConfig = CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1",
                 item.key,
                 item.kind,
                 scan.foreign.len() - 1
@@ -287,10 +287,10 @@ pub fn legacy_table(found: Option<&str>) -> Step {
         ),
         Some(name) => Step::new(
             "KCL 3.0 to 3.4 tables",
-            Failure,
+            Fine,
             format!(
-                "the table {name} exists, so a KCL 3.x fleet works here; this version does not start beside it (use \
-                 another applicationName, or roll the fleet back to 2.x)"
+                "the table {name} exists, so a fleet of KCL 3.0 to 3.4 works or worked here; the daemon keeps to its \
+                 tables (migrateAllEntitiesToLeaseTable moves what is in them into the lease table)"
             ),
         ),
     }

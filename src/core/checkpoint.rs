@@ -1,5 +1,6 @@
 //! Which checkpoint is legal and what it writes (`leases.md` F, `protocol.md` §7, §8).
 
+use crate::core::laws;
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
 
 /// The errors a child may be told, by the names that client libraries know (`protocol.md` §8).
@@ -73,7 +74,7 @@ pub enum Decision {
 }
 
 /// Where a shard consumer stands (`leases.md` F.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The last checkpoint that is in the table.
     last: ExtendedSequenceNumber,
@@ -127,6 +128,13 @@ impl Progress {
     /// Records that this position is in the table.
     pub fn written(&mut self, checkpoint: ExtendedSequenceNumber) {
         self.last = checkpoint;
+    }
+
+    /// Whether the laws allow this checkpoint now (I.15, I.16, I.19).
+    #[must_use]
+    pub fn permits(&self, next: &ExtendedSequenceNumber) -> bool {
+        laws::checkpoint_stays_or_advances(&self.last, next)
+            && laws::checkpoint_was_earned(next, &self.largest_delivered, self.at_shard_end)
     }
 
     /// Decides about a request.

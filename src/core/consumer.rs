@@ -22,7 +22,7 @@ use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::ChildShard;
 
 /// Why a consumer is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Leaving {
     No,
     StopRequested,
@@ -30,7 +30,7 @@ enum Leaving {
 }
 
 /// Where the consumer stands. Data lives in the state in which it means something.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     WaitingForParents,
     /// The child failed; the next one starts after a pause.
@@ -64,14 +64,14 @@ enum State {
     Done,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum AfterChild {
     Finish(Outcome),
     Restart { asked: u32 },
 }
 
 /// The state machine. `B` is a batch, `R` the ticket of a checkpoint request.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Consumer<B, R> {
     state: State,
     leaving: Leaving,
@@ -314,6 +314,7 @@ impl<B, R> Consumer<B, R> {
             Decision::AlreadyThere => vec![Action::Reply(asked.ticket, None)],
             Decision::Refuse(error) => vec![Action::Reply(asked.ticket, Some(error))],
             Decision::Write(to) => {
+                debug_assert!(self.progress.permits(&to), "{to}: {:?}", self.progress);
                 self.writing = Some((asked.ticket, to.clone()));
                 vec![Action::WriteCheckpoint(to)]
             }

@@ -11,6 +11,10 @@
 //! it finds in the row, Java's too, so ours may be shorter: that is what makes the take-over after a
 //! crash of one of our leaders quick.
 
+mod item;
+
+pub use item::{LockChange, LockCondition, LockItem, LockOutcome, LockWrite, RecordVersion};
+
 use std::time::Duration;
 
 use crate::core::ids::WorkerId;
@@ -25,146 +29,6 @@ pub const JAVA_LEASE: Duration = Duration::from_secs(120);
 /// How often Java's leader renews the lock, and its followers look at it.
 pub const JAVA_HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// A record version number.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RecordVersion(String);
-
-impl RecordVersion {
-    /// The number as found in the row.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// A fresh one: two random numbers as a UUID of version 4, which is what Java writes.
-    #[must_use]
-    pub fn from_random(high: u64, low: u64) -> Self {
-        let high = (high & !0xF000) | 0x4000;
-        let low = (low & !(0b11 << 62)) | (0b10 << 62);
-        Self(format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            (high >> 16) & 0xFFFF,
-            high & 0xFFFF,
-            low >> 48,
-            low & 0xFFFF_FFFF_FFFF
-        ))
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockItem {
-    /// `ownerName`.
-    pub owner: WorkerId,
-    /// `leaseDuration`; in the row milliseconds as text.
-    pub lease_duration: Duration,
-    /// `recordVersionNumber`.
-    pub version: RecordVersion,
-    /// `isReleased`: given up without being deleted.
-    pub released: bool,
-}
-
-/// What a write on the row relies on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LockCondition {
-    /// There is no row.
-    Absent,
-    /// There is a row, and it is released.
-    Released,
-    /// There is a row with this number.
-    Version(RecordVersion),
-    /// There is a row with this number, and it is this worker's.
-    Mine(RecordVersion, WorkerId),
-}
-
-/// What a write does to the row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LockChange {
-    /// Put the whole row.
-    Put(LockItem),
-    /// Replace number and duration.
-    Heartbeat {
-        /// The new number.
-        version: RecordVersion,
-        /// The duration, written every time.
-        lease_duration: Duration,
-    },
-    /// Delete the row.
-    Delete,
-}
-
-/// One conditional write on the row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockWrite {
-    /// What must hold.
-    pub condition: LockCondition,
-    /// What it does.
-    pub change: LockChange,
-}
-
-impl LockWrite {
-    /// Whether the write may happen on the row as it is.
-    #[must_use]
-    pub fn is_permitted_on(&self, current: Option<&LockItem>) -> bool {
-        match (&self.condition, current) {
-            (LockCondition::Absent, row) => row.is_none(),
-            (_, None) => false,
-            (LockCondition::Released, Some(row)) => row.released,
-            (LockCondition::Version(version), Some(row)) => row.version == *version,
-            (LockCondition::Mine(version, me), Some(row)) => {
-                row.version == *version && row.owner == *me
-            }
-        }
-    }
-
-    /// The row after the write.
-    #[must_use]
-    pub fn applied_to(&self, before: Option<&LockItem>) -> Option<LockItem> {
-        match &self.change {
-            LockChange::Put(item) => Some(item.clone()),
-            LockChange::Heartbeat {
-                version,
-                lease_duration,
-            } => before.map(|row| LockItem {
-                version: version.clone(),
-                lease_duration: *lease_duration,
-                ..row.clone()
-            }),
-            LockChange::Delete => None,
-        }
-    }
-
-    /// The number that the row has after the write, if it is one that leaves a row.
-    #[must_use]
-    pub const fn new_version(&self) -> Option<&RecordVersion> {
-        match &self.change {
-            LockChange::Put(item) => Some(&item.version),
-            LockChange::Heartbeat { version, .. } => Some(version),
-            LockChange::Delete => None,
-        }
-    }
-}
-
-/// How a write ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LockOutcome {
-    /// It happened.
-    Applied,
-    /// Its condition did not hold.
-    Refused,
-    /// No answer, or an error after which it may have happened.
-    Unknown,
-    /// It certainly did not happen (throttled, no access); the row is as before.
-    Failed,
-}
-
 /// How this worker keeps the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockSettings {
@@ -175,6 +39,9 @@ pub struct LockSettings {
     pub heartbeat: Duration,
     /// How often a follower looks at the row when nothing calls for a look sooner.
     pub look: Duration,
+    /// Whether to look at the very moment at which the row may have become stale, too, in order to take the
+    /// lock then. Not needed of every follower of a large fleet.
+    pub stands_by: bool,
     /// Whether whoever wrote my id into the row before this process is known to be dead (a lock on the
     /// id is held): then the row is taken over at once.
     pub former_self_is_dead: bool,
@@ -189,6 +56,7 @@ impl LockSettings {
             lease_duration,
             heartbeat: lease_duration / 3,
             look: lease_duration.min(JAVA_HEARTBEAT),
+            stands_by: true,
             former_self_is_dead: false,
         }
     }
@@ -388,8 +256,13 @@ impl LeaderLock {
         let own = self.settings.former_self_is_dead && row.owner == self.me;
         let chance = (own || asked > stale_at).then(|| LockCondition::Version(row.version.clone()));
         // When the number may become stale before the usual look, look just then.
-        let just_after = stale_at + Duration::from_millis(1);
-        self.follow(Some(sight), chance, next_look.min(just_after.max(answered)));
+        let just_after = (stale_at + Duration::from_millis(1)).max(answered);
+        let look_at = if self.settings.stands_by {
+            next_look.min(just_after)
+        } else {
+            next_look
+        };
+        self.follow(Some(sight), chance, look_at);
     }
 
     /// Takes in how a write ended that [`LeaderLock::next`], [`LeaderLock::step_down`] or
@@ -440,9 +313,10 @@ impl LeaderLock {
         }
     }
 
-    /// Looks so often from now on while somebody else holds the lock.
-    pub fn look_every(&mut self, pause: Duration, now: Moment) {
+    /// Looks so often from now on while somebody else holds the lock, and stands by or does not.
+    pub fn look_every(&mut self, pause: Duration, stands_by: bool, now: Moment) {
         self.settings.look = pause;
+        self.settings.stands_by = stands_by;
         if let Standing::Follower { look_at, .. } = &mut self.standing {
             *look_at = (*look_at).min(now + pause);
         }

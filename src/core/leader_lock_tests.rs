@@ -140,6 +140,29 @@ fn the_look_comes_just_when_a_short_lease_ends() {
 }
 
 #[test]
+fn who_does_not_stand_by_looks_at_its_own_pace_and_takes_the_lock_all_the_same() {
+    let mut lock = lock();
+    lock.look_every(Duration::from_secs(30), false, at(0.0));
+    let short = |number: &str| LockItem {
+        lease_duration: Duration::from_secs(4),
+        ..row("peer", number)
+    };
+    for turn in 0..5 {
+        let now = 30.0 * f64::from(turn);
+        lock.saw(Some(&short(&format!("p{turn}"))), at(now), at(now));
+        assert_eq!(
+            lock.next(at(now), version("v")),
+            LockStep::WaitUntil(at(now + 30.0))
+        );
+    }
+    lock.saw(Some(&short("p4")), at(150.0), at(150.0));
+    assert_eq!(
+        write(&lock, at(150.0), "v").condition,
+        LockCondition::Version(version("p4"))
+    );
+}
+
+#[test]
 fn ones_own_old_lock_waits_unless_the_former_self_is_dead() {
     let mut careful = lock();
     careful.saw(Some(&row("me", "old")), at(0.0), at(0.1));

@@ -1,13 +1,18 @@
 //! Which leases must exist: shards, leases and the initial position in, leases to create out.
 //!
-//! Rules: `leases.md` E.1 (sync), E.3 (audit), E.4 and E.6 (children, clean-up), I.24 to I.29.
+//! Rules: `leases.md` E.1 (sync), E.4 (children), I.24 to I.29; E.3 (audit) and E.6 (clean-up) are in
+//! `upkeep.rs`.
 //! Creating is always conditional on absence, so several workers may do the same at once.
+
+mod upkeep;
+
+pub use upkeep::{CleanUp, Finding, audit, clean_up};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::core::hash_range::{HashRange, first_hole};
 use crate::core::ids::{LeaseKey, ShardId};
-use crate::core::lease::{Lease, LeaseDeletion};
+use crate::core::lease::Lease;
 use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position};
 use crate::core::stream::{ChildShard, Shard, ShardFilter};
 
@@ -430,76 +435,6 @@ pub fn children_at_end(
         Some(hole) => Err(Inconsistent::Hole(hole)),
         None => Ok(children_of(parent, shards)),
     }
-}
-
-/// What an audit of the lease table found (`leases.md` E.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// Every hash key is covered by a lease that is not finished.
-    Covered,
-    /// There is no lease.
-    NoLeases,
-    /// These leases have no hash range; it must be looked up before anything can be said.
-    UnknownRanges(Vec<LeaseKey>),
-    /// No unfinished lease covers these hash keys.
-    Hole(HashRange),
-}
-
-/// Looks whether the leases cover the whole hash space.
-#[must_use]
-pub fn audit(leases: &[Lease]) -> Finding {
-    if leases.is_empty() {
-        return Finding::NoLeases;
-    }
-    let active = || leases.iter().filter(|lease| !lease.is_finished());
-    let unknown: Vec<LeaseKey> = active()
-        .filter(|lease| lease.hash_range.is_none())
-        .map(|lease| lease.key.clone())
-        .collect();
-    if !unknown.is_empty() {
-        return Finding::UnknownRanges(unknown);
-    }
-    first_hole(active().filter_map(|lease| lease.hash_range))
-        .map_or(Finding::Covered, Finding::Hole)
-}
-
-/// What to do with a finished lease (`leases.md` E.6, I.27).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CleanUp {
-    /// Its children are under way and its parents are gone: delete it.
-    Delete(LeaseDeletion),
-    /// Not yet.
-    Keep,
-    /// A child lease is missing and has to be created.
-    MissingChild(ShardId),
-    /// It is not known what the shard became: ask the service.
-    AskService,
-}
-
-/// Decides about one lease, given all.
-#[must_use]
-pub fn clean_up(lease: &Lease, leases: &HashMap<ShardId, &Lease>) -> CleanUp {
-    if !lease.is_finished()
-        || lease
-            .parents
-            .iter()
-            .any(|parent| leases.contains_key(parent))
-    {
-        return CleanUp::Keep;
-    }
-    if lease.children.is_empty() {
-        return CleanUp::AskService;
-    }
-    for child in &lease.children {
-        match leases.get(child) {
-            None => return CleanUp::MissingChild(child.clone()),
-            Some(child) => match child.checkpoint.position {
-                Position::TrimHorizon | Position::AtTimestamp => return CleanUp::Keep,
-                Position::Latest | Position::Number(_) | Position::ShardEnd => {}
-            },
-        }
-    }
-    CleanUp::Delete(LeaseDeletion::of(lease))
 }
 
 #[cfg(test)]

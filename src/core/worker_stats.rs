@@ -45,6 +45,9 @@ pub struct WorkerMetricStats {
     /// `slu`: when `support_code` was written, epoch seconds. A version that does not know `sup`
     /// leaves an old one behind, so it counts only while this is fresh.
     pub support_updated: Option<i64>,
+    /// `kclDaemonUpdated`: the `lut` of the last write of a kcl-daemon, see
+    /// [`WorkerMetricStats::is_ours`].
+    pub ours_updated: Option<i64>,
 }
 
 impl WorkerMetricStats {
@@ -64,7 +67,16 @@ impl WorkerMetricStats {
             operating_range,
             support_code: Some(SUPPORT_CODE),
             support_updated: Some(now.seconds()),
+            ours_updated: Some(now.seconds()),
         }
+    }
+
+    /// Whether a kcl-daemon wrote the item as it is. All versions of KCL look attributes up by the names
+    /// they know and update the item attribute by attribute, so the mark survives and harms nobody; and
+    /// whoever else writes to the item leaves it behind with the time of an earlier write.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.last_update.is_some() && self.ours_updated == self.last_update
     }
 
     /// Whether the worker measures nothing itself, so that the throughput of its leases is its load.
@@ -145,6 +157,13 @@ impl WorkerMetricStats {
     pub fn value(&self, metric: &str, alpha: f64) -> Option<f64> {
         self.stats.get(metric).map(|values| smoothed(values, alpha))
     }
+}
+
+/// Whether a host whose clock is so far from that of AWS, milliseconds, should be told: half of what makes
+/// its worker invisible to a leader (I.41).
+#[must_use]
+pub fn is_notably_off(millis: i64, report_interval: Duration) -> bool {
+    Duration::from_millis(millis.unsigned_abs()) > report_interval
 }
 
 /// The moving average of stored values, 0 when there are none.
@@ -301,6 +320,33 @@ mod tests {
         item.support_updated = Some(now().seconds());
         item.support_code = None;
         assert_eq!(item.support(now(), INTERVAL), 0);
+    }
+
+    #[test]
+    fn clocks_that_are_off_are_told_before_they_matter() {
+        let cases = [
+            (0, false),
+            (29_000, false),
+            (31_000, true),
+            (-31_000, true),
+            (i64::MIN, true),
+        ];
+        for (millis, off) in cases {
+            assert_eq!(is_notably_off(millis, INTERVAL), off, "{millis}");
+        }
+    }
+
+    #[test]
+    fn the_mark_is_worth_what_was_written_with_it() {
+        let mut item = item(&[], &[]);
+        assert!(item.is_ours());
+        // Java went on under the same worker id.
+        item.last_update = Some(now().seconds() + 30);
+        assert!(!item.is_ours());
+        item.ours_updated = None;
+        assert!(!item.is_ours());
+        item.last_update = None;
+        assert!(!item.is_ours());
     }
 
     #[test]

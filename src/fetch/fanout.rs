@@ -63,6 +63,7 @@ impl FanOut {
 
     pub(super) async fn run(mut self) {
         loop {
+            self.reader.gives_sign();
             if let Some(not_before) = self.schedule.not_before() {
                 self.reader.ports.clock.sleep_until(not_before).await;
             }
@@ -158,6 +159,7 @@ impl FanOut {
     /// Waits for an event. A subscription that comes of age is replaced meanwhile; if that fails, it
     /// goes on until the service ends it.
     async fn next_event(&mut self, subscription: &mut Box<dyn Subscription>) -> Next {
+        self.reader.gives_sign();
         let mut deadline = self.reader.now() + SILENCE;
         loop {
             let renew_at = self.schedule.renew_at().unwrap_or(deadline);

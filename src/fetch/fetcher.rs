@@ -1,12 +1,15 @@
 //! The fetcher of a shard as its consumer sees it, whichever way it reads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::core::ids::ShardId;
 use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition};
 use crate::core::stream::ChildShard;
+use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Budget, Prefetch};
 use crate::fetch::encode::{Batch, EncodeSettings};
 use crate::fetch::fanout::FanOut;
@@ -66,6 +69,17 @@ pub enum Fetched {
     ShardEnd(Vec<ChildShard>),
 }
 
+/// The sign of life of a reader: a moment, milliseconds from the clock's origin.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    pub(super) fn beat(&self, now: Moment) {
+        let millis = u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+}
+
 /// A running fetcher: a task that reads ahead within its bounds and hands batches over through a
 /// channel, in order, each exactly once. It ends with the shard, or when it is dropped, which drops
 /// what it fetched, too. No error ever skips anything: the position moves only over what was put into
@@ -73,6 +87,7 @@ pub enum Fetched {
 #[derive(Debug)]
 pub struct Fetcher {
     batches: mpsc::UnboundedReceiver<Fetched>,
+    pulse: Pulse,
     _task: TaskGroup<()>,
 }
 
@@ -91,10 +106,13 @@ impl Fetcher {
         let (sender, batches) = mpsc::unbounded_channel();
         let mut task = TaskGroup::new();
         let retrieval = ports.retrieval.clone();
+        let pulse = Pulse::default();
+        pulse.beat(ports.clock.now());
         let reader = ShardReader {
             position: ReadPosition::new(&checkpoint, settings.initial_position, anchor),
             ahead: Ahead::new(settings.prefetch),
             trouble: None,
+            pulse: pulse.clone(),
             line_guess: 0,
             ports,
             settings,
@@ -111,8 +129,15 @@ impl Fetcher {
         }
         Self {
             batches,
+            pulse,
             _task: task,
         }
+    }
+
+    /// When the task last came to the end of something that it waited for, whatever came of it.
+    #[must_use]
+    pub fn last_sign(&self) -> Moment {
+        Moment::from_origin(Duration::from_millis(self.pulse.0.load(Ordering::Relaxed)))
     }
 
     /// The next batch or the end. Pends for ever when there is nothing more to say. May be dropped

@@ -48,6 +48,7 @@ impl Polling {
 
     pub(super) async fn run(mut self) {
         loop {
+            self.reader.gives_sign();
             self.reader.ahead.room().await;
             if let Some(next) = self.pace.next_read() {
                 self.reader.ports.clock.sleep_until(next).await;

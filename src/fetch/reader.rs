@@ -15,7 +15,7 @@ use crate::core::time::Moment;
 use crate::fetch::budget::{Ahead, Share};
 use crate::fetch::buffers::GiveBack;
 use crate::fetch::encode::{Batch, EncodeSettings, Encoded, PageEncoder};
-use crate::fetch::fetcher::{FetchSettings, Fetched, FetcherPorts};
+use crate::fetch::fetcher::{FetchSettings, Fetched, FetcherPorts, Pulse};
 use crate::fetch::position::ReadPosition;
 use crate::ports::{StreamError, StreamErrorKind};
 
@@ -35,6 +35,7 @@ pub(super) struct ShardReader {
     /// Bytes of the last line, as a guess for the next.
     pub(super) line_guess: usize,
     pub(super) sender: mpsc::UnboundedSender<Fetched>,
+    pub(super) pulse: Pulse,
     /// What was last reported, so that each change is logged once.
     pub(super) trouble: Option<StreamErrorKind>,
 }
@@ -57,6 +58,11 @@ impl ShardReader {
     /// The service's wall clock as far as it is known; never later than it is there.
     pub(super) fn service_millis(&self) -> i64 {
         self.ports.clock.wall_millis() + self.ports.stream.service_clock_ahead()
+    }
+
+    /// Something that was waited for is over.
+    pub(super) fn gives_sign(&self) {
+        self.pulse.beat(self.now());
     }
 
     pub(super) fn jitter(&self) -> f64 {

@@ -1,13 +1,14 @@
 //! The auditor: sees that every part of the hash space has a lease (`leases.md` E.1, E.3).
 //!
 //! One worker does it for all: the leader, in the 2.x algorithm by the election every worker computes.
-//! An empty table is
-//! filled by whoever comes first. A hole is repaired after it was seen three times in a row, two
-//! minutes apart, as Java does; a worker that is alone repairs it at its start.
+//! An empty table is filled by whoever comes first. A hole is repaired after it was seen three times in
+//! a row, two minutes apart, as Java does; a worker that is alone repairs it at its start. A table that
+//! had leases and lost them all is such a hole: filling it at the initial position at once and without a
+//! word would hide that all checkpoints are gone (#414).
 
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::core::hash_range::HashRange;
 use crate::core::ids::LeaseKey;
@@ -40,6 +41,8 @@ pub struct Auditor {
     next: Moment,
     first: bool,
     running: bool,
+    /// There were leases when it looked before.
+    had_leases: bool,
     hole: Option<(HashRange, u32)>,
 }
 
@@ -52,6 +55,7 @@ impl Auditor {
             next: now,
             first: repair_at_start,
             running: false,
+            had_leases: false,
             hole: None,
         }
     }
@@ -71,7 +75,20 @@ impl Auditor {
         let finding = audit(table);
         let first = std::mem::replace(&mut self.first, false);
         self.next = now + EVERY;
+        let had_leases = self.had_leases;
+        self.had_leases |= finding != Finding::NoLeases;
         let due = match finding {
+            Finding::NoLeases if had_leases => {
+                if self.hole.is_none() {
+                    error!(
+                        "all leases are gone from the lease table, and their checkpoints with them: somebody deleted them \
+                         or made the table anew. Put them back to go on where the shards were; else they are created \
+                         anew in some minutes, and all shards read from the initial position"
+                    );
+                }
+                let confirmed = self.confirm(HashRange::FULL, false);
+                (leader && confirmed).then_some(Audit::Sync)
+            }
             Finding::NoLeases => {
                 self.next = now + EMPTY_AGAIN;
                 Some(Audit::Sync)
@@ -169,6 +186,22 @@ mod tests {
         );
         lease.owner = (!owner.is_empty()).then(|| WorkerId::new(owner));
         lease
+    }
+
+    #[test]
+    fn a_table_that_lost_its_leases_is_not_filled_at_once() {
+        let table = [lease(Some(HashRange::FULL), "me")];
+        let mut auditor = Auditor::new(at(0), true);
+        assert_eq!(auditor.due(&table, true, false, at(0)), None);
+        let due = |auditor: &mut Auditor, second| auditor.due(&[], true, false, at(second));
+        assert_eq!(due(&mut auditor, 120), None);
+        assert_eq!(due(&mut auditor, 240), None);
+        assert_eq!(due(&mut auditor, 360), Some(Audit::Sync));
+        auditor.done();
+        // Put back, and gone again: counted anew.
+        assert_eq!(auditor.due(&table, true, false, at(480)), None);
+        assert_eq!(due(&mut auditor, 600), None);
+        assert_eq!(due(&mut auditor, 720), None);
     }
 
     const HALF: HashRange = HashRange {

@@ -1,8 +1,8 @@
 //! Deleting the leases of finished shards (`leases.md` E.6, I.27), a few calls at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::{Lease, LeaseDeletion};
@@ -17,6 +17,8 @@ pub struct CleanUpRound {
     delete: Vec<LeaseDeletion>,
     /// Finished leases of which the children are not known, or one is missing.
     unclear: Vec<Lease>,
+    /// Children without lease.
+    missing: BTreeSet<ShardId>,
     /// Shards that have a lease.
     leased: HashSet<ShardId>,
     deleted: Vec<LeaseKey>,
@@ -39,12 +41,12 @@ impl CleanUpRound {
             match clean_up(lease, &by_shard) {
                 CleanUp::Delete(deletion) => round.delete.push(deletion),
                 CleanUp::Keep => {}
-                CleanUp::MissingChild(child) => {
-                    warn!(shard = %lease.shard_id(), "the lease of child shard {child} is missing");
+                CleanUp::MissingChild(child) if may_ask => {
+                    round.missing.insert(child);
                     round.unclear.push(lease.clone());
                 }
                 CleanUp::AskService if may_ask => round.unclear.push(lease.clone()),
-                CleanUp::AskService => {}
+                CleanUp::MissingChild(_) | CleanUp::AskService => {}
             }
         }
         round
@@ -60,6 +62,12 @@ impl CleanUpRound {
     #[must_use]
     pub fn asks(&self) -> bool {
         !self.unclear.is_empty()
+    }
+
+    /// Child shards whose leases are missing.
+    #[must_use]
+    pub fn missing(&self) -> &BTreeSet<ShardId> {
+        &self.missing
     }
 
     /// The leases that this round deleted.
@@ -155,6 +163,9 @@ mod tests {
         assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &table, false).is_empty());
         assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &table, true).asks());
         let missing = [lease("a", "SHARD_END", &["c"])];
-        assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &missing, false).asks());
+        assert!(CleanUpRound::plan(&[LeaseKey::new("a")], &missing, false).is_empty());
+        let round = CleanUpRound::plan(&[LeaseKey::new("a")], &missing, true);
+        assert!(round.asks());
+        assert_eq!(*round.missing(), BTreeSet::from([ShardId::new("c")]));
     }
 }

@@ -4,32 +4,29 @@
 //! takes time (starting and ending a child, writing a checkpoint, creating leases) runs beside it and
 //! comes back as an event, so that every wait also waits for "stop" and for the loss of the lease.
 
+mod acting;
 mod handle;
+mod stall;
 
 pub use handle::{ConsumerHandle, ConsumerPorts, ConsumerSettings, ConsumerStatus, Message};
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use multilang_protocol::{
-    ActionKind, CheckpointPermission, CheckpointReply, CheckpointRequest, Dialect,
-    checkpoint_allowed,
-};
+use multilang_protocol::{ActionKind, CheckpointPermission, CheckpointRequest, checkpoint_allowed};
 use tokio::sync::{Notify, mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::core::checkpoint::CheckpointError;
-use crate::core::consumer::{Action, Asked, Consumer, Event, Outcome, Warning};
-use crate::core::hash_range::HashRange;
+use crate::core::consumer::{Asked, Consumer, Event, Outcome};
 use crate::core::ids::ShardId;
 use crate::core::lease::Lease;
 use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::ChildShard;
 use crate::core::time::Moment;
-use crate::fetch::{Anchor, Batch, EncodeSettings, Fetched, Fetcher};
+use crate::fetch::{Anchor, Batch, Fetched, Fetcher};
 use crate::os::tasks::TaskGroup;
 use crate::ports::{ChildExit, Clock, Ending, Heard, Processor, Task};
-use crate::worker::family::{create_child_leases, other_parent_has_lease, parents_finished};
+use crate::worker::family::other_parent_has_lease;
 use crate::worker::keeper::{LeaseHandle, LeaseState};
 
 /// A checkpoint request whose reply is owed, and the child it came from.
@@ -85,6 +82,8 @@ pub struct ShardConsumer {
     ending: TaskGroup<Vec<ChildShard>>,
     /// It has waited.
     may_end: bool,
+    /// Since when the child waits for something to be fetched.
+    wanting_since: Option<Moment>,
     /// With the child right now; holds its part of the memory budget until the answer.
     in_flight: Option<Batch>,
     /// Told to stop at once: a child that still starts is killed.
@@ -137,6 +136,7 @@ impl ShardConsumer {
             waiting: None,
             ending: TaskGroup::new(),
             may_end: false,
+            wanting_since: None,
             in_flight: None,
             killing: false,
         };
@@ -188,6 +188,7 @@ impl ShardConsumer {
         let may_fetch = wants_batch && self.waiting.is_none();
         let clock = Arc::clone(&self.ports.fetcher.clock);
         let overdue = self.overdue;
+        let stalls_at = self.stalls_at(may_fetch && self.ending.is_empty());
         tokio::select! {
             biased;
             message = self.mailbox.recv() => match message {
@@ -212,6 +213,7 @@ impl ShardConsumer {
                 self.warn_overdue();
                 vec![]
             }
+            () = at(&*clock, stalls_at) => self.on_stalled(),
             heard = next_heard(&mut self.processor) => self.on_heard(heard),
             Some(children) = self.ending.join_next() => {
                 // A panic there leaves the end to be read again.
@@ -379,170 +381,6 @@ impl ShardConsumer {
         None
     }
 
-    fn carry_out(&mut self, action: Action<Batch, Ticket>) -> Option<Outcome> {
-        match action {
-            Action::StartChild(from) => self.start_child(from),
-            Action::StartFetching(from) => self.start_fetching(from),
-            Action::StopFetching => self.stop_fetching(),
-            Action::Process(batch) => self.process(batch),
-            Action::RequestShutdown => self.send(Task::ShutdownRequested),
-            Action::TellLeaseLost => self.send(Task::LeaseLost),
-            Action::TellShardEnded => self.send(Task::ShardEnded),
-            Action::WriteCheckpoint(to) => {
-                let handle = self.handle.clone();
-                self.beside
-                    .spawn(async move { Done::Written(handle.checkpoint(to).await) });
-            }
-            Action::Reply(ticket, error) => self.reply(ticket, error),
-            Action::CreateChildLeases(children) => {
-                let ports = self.ports.clone();
-                let lease = self.lease.clone();
-                self.beside.spawn(async move {
-                    let (clock, entropy) = (&*ports.fetcher.clock, &*ports.fetcher.entropy);
-                    let store = &*ports.store;
-                    create_child_leases(store, clock, entropy, &lease, &children, &children).await;
-                    Done::ChildLeasesCreated
-                });
-            }
-            Action::ReleaseLease => {
-                let handle = self.handle.clone();
-                self.beside.spawn(async move {
-                    handle.release().await;
-                    Done::Released
-                });
-            }
-            Action::EndChild => self.end_child(),
-            Action::Wake(pause) => self.wake_after(pause),
-            Action::Warn(warning) => self.warn(&warning),
-            Action::Finish(outcome) => return Some(outcome),
-        }
-        None
-    }
-
-    fn process(&mut self, batch: Batch) {
-        let records = batch.encoded.records() as u64;
-        let behind = batch.millis_behind_latest;
-        self.status.send_modify(|status| {
-            status.records += records;
-            status.millis_behind_latest = behind;
-        });
-        self.handle.delivered(batch.bytes);
-        let line = batch.encoded.clone();
-        self.in_flight = Some(batch);
-        self.send(Task::ProcessRecords(line));
-    }
-
-    fn send(&mut self, task: Task) {
-        if let Some(processor) = &mut self.processor {
-            self.asked = Some(task.kind());
-            let now = self.ports.fetcher.clock.now();
-            self.overdue = self.settings.warn_task_after.map(|after| now + after);
-            processor.send(task);
-        }
-    }
-
-    fn warn_overdue(&mut self) {
-        let Some(after) = self.settings.warn_task_after else {
-            return;
-        };
-        let action = self
-            .asked
-            .map_or("its action", |kind| kind.wire_name(Dialect::P2));
-        warn!(shard = %self.shard, "the child works on '{action}' for longer than {} ms", after.as_millis());
-        self.overdue = self
-            .overdue
-            .map(|due| due + after.max(Duration::from_secs(1)));
-    }
-
-    fn reply(&mut self, ticket: Ticket, error: Option<CheckpointError>) {
-        if ticket.child != self.child {
-            return;
-        }
-        if let Some(processor) = &mut self.processor {
-            processor.reply(match error {
-                None => CheckpointReply::stored(ticket.request),
-                Some(error) => {
-                    CheckpointReply::refused(ticket.request, error.name.as_str(), error.message)
-                }
-            });
-        }
-    }
-
-    fn wake_after(&mut self, pause: Duration) {
-        let clock = &self.ports.fetcher.clock;
-        let pause = pause.mul_f64(0.75 + 0.25 * self.ports.fetcher.entropy.unit());
-        let sleep = clock.sleep_until(clock.now() + pause);
-        self.beside.spawn(async move {
-            sleep.await;
-            Done::Woken
-        });
-    }
-
-    fn wait_for_parents(&mut self) {
-        let ports = self.ports.clone();
-        let (shard, parents) = (self.shard.clone(), self.lease.parents.clone());
-        let (hint, longest) = (Arc::clone(&self.parents_hint), self.settings.parent_poll);
-        self.beside.spawn(async move {
-            let clock = &*ports.fetcher.clock;
-            parents_finished(&*ports.store, clock, &shard, &parents, longest, &hint).await;
-            Done::ParentsFinished
-        });
-    }
-
-    fn start_child(&mut self, from: ExtendedSequenceNumber) {
-        self.start_from = from;
-        let (processors, shard) = (Arc::clone(&self.ports.processors), self.shard.clone());
-        self.beside
-            .spawn(async move { Done::Started(processors.start(&shard).await) });
-    }
-
-    fn stop_fetching(&mut self) {
-        self.fetcher = None;
-        self.waiting = None;
-        self.ending = TaskGroup::new();
-        self.may_end = false;
-    }
-
-    fn start_fetching(&mut self, from: ExtendedSequenceNumber) {
-        self.stop_fetching();
-        self.fetcher = Some(Fetcher::start(
-            self.ports.fetcher.clone(),
-            self.settings.fetch,
-            EncodeSettings {
-                hash_range: self.lease.hash_range.unwrap_or(HashRange::FULL),
-                filter: self.settings.range_filter,
-            },
-            self.shard.clone(),
-            from,
-            self.anchor.clone(),
-        ));
-    }
-
-    fn end_child(&mut self) {
-        self.asked = None;
-        let processor = self.processor.take();
-        self.beside.spawn(async move {
-            Done::ChildEnded(match processor {
-                Some(mut processor) => processor.end(Ending::Gently).await,
-                None => ChildExit::Ended,
-            })
-        });
-    }
-
-    fn warn(&self, warning: &Warning) {
-        match warning {
-            Warning::Restarting { failures, pause } => warn!(shard = %self.shard,
-                "starting the child again from checkpoint {} in {:.1} s (failure {failures} without a checkpoint in between)",
-                self.machine.checkpoint(), pause.as_secs_f64()),
-            Warning::NoCheckpointAtShardEnd { asked } => warn!(shard = %self.shard,
-                "the processor did not checkpoint at the end of the shard (asked {asked} times); its child shards \
-                 are not read until it does: call checkpoint() in shardEnded"),
-            Warning::EndedWithoutAnswer(action) => {
-                warn!(shard = %self.shard, "the child ended without answering {action}");
-            }
-        }
-    }
-
     fn publish(&self) {
         let state = self.machine.describe();
         let pid = self
@@ -586,3 +424,6 @@ async fn next_fetched(fetcher: &mut Option<Fetcher>) -> Fetched {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `types.rs` | what it is told, and what it tells |
 //! | `table.rs` | looking at the table |
+//! | `telling.rs` | what people have to know: no lease, a wrong clock, rows that are gone |
 //! | `taking.rs` | the 2.x algorithm: deciding what to take |
 //! | `assigned.rs` | the 3.x algorithm: finding what was assigned |
 //! | `leading.rs` | the 3.x algorithm: assigning, as the leader |
@@ -28,6 +29,7 @@ mod leaving;
 mod table;
 mod tables;
 mod taking;
+mod telling;
 mod types;
 mod versions;
 
@@ -43,13 +45,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::core::assignment::idle::Idle;
 use crate::core::assignment::watch::Watch;
 use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
-use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::leader_lock::LeaderLock;
 use crate::core::lease::{Counter, Lease};
 use crate::core::migration::pure_fleet::PureFleet;
+use crate::core::tenure::Attempts;
 use crate::core::time::Moment;
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::tasks::TaskGroup;
@@ -57,7 +61,7 @@ use crate::ports::{LeaseStore, OwnerIndex, StoreError, TableScan};
 use crate::worker::audit::Auditor;
 use crate::worker::clean_up::CleanUpRound;
 use crate::worker::consumer::{ConsumerHandle, ConsumerSettings};
-use crate::worker::coordinator::acquiring::How;
+use crate::worker::coordinator::acquiring::{How, NotAcquired};
 use crate::worker::coordinator::assigned::Found;
 use crate::worker::coordinator::leading::{Led, Moved};
 use crate::worker::coordinator::tables::{Step, Tables};
@@ -87,9 +91,9 @@ enum Done {
         sent: Moment,
         how: How,
     },
-    NotAcquired(LeaseKey),
+    NotAcquired(LeaseKey, NotAcquired),
     Found(Found, Moment),
-    Index(Result<OwnerIndex, StoreError>),
+    Index(Result<OwnerIndex, StoreError>, Moment),
     Heirs(Option<TableScan>),
     LeaderChanged(watch::Receiver<LeaderLock>),
     Moved(Moved),
@@ -135,6 +139,12 @@ pub struct Coordinator {
     dead: BTreeMap<WorkerId, Option<i64>>,
     /// When leases were lost to somebody of our own name, lately.
     strange_losses: Vec<Moment>,
+    /// Another process works under this worker's id.
+    shares_its_id: bool,
+    /// Whether this host's clock was found too far off, so that each change is told once.
+    clock_is_off: bool,
+    /// Why this worker has no lease, as last told.
+    idle_reason: Option<Idle>,
     /// Those who said it in a table of their own.
     legacy_members: Vec<WorkerMetricStats>,
     /// Whether the index of leases by owner can be asked.
@@ -145,7 +155,8 @@ pub struct Coordinator {
     /// Since when something is about to be assigned to this worker.
     expecting_since: Option<Moment>,
     table_bytes: usize,
-    looked_once: bool,
+    /// When this worker looked at the table first.
+    first_look: Option<Moment>,
     /// What this worker has seen of the leases; what a leader decides by.
     watch: Watch,
     /// While this worker is the leader.
@@ -162,16 +173,21 @@ pub struct Coordinator {
     own_writes: BTreeMap<LeaseKey, (Lease, Moment)>,
     beside: TaskGroup<Done>,
     taking: BTreeSet<LeaseKey>,
+    attempts: Attempts,
     scanning: bool,
     /// The next decision follows a scan.
     may_steal: bool,
     scan_wanted: bool,
     next_scan: Moment,
+    /// When the last scan was answered.
+    scanned_at: Moment,
     next_look: Option<Moment>,
     /// Since when no lease came, went or changed its owner.
     quiet_since: Moment,
     auditor: Auditor,
     cleaning: bool,
+    /// Children of finished shards that had no lease when it was last looked.
+    missing_children: BTreeSet<ShardId>,
     /// When the service may be asked again what finished shards became.
     next_ask: Moment,
     reported: BTreeSet<String>,
@@ -220,6 +236,9 @@ impl Coordinator {
             legacy_members: Vec::new(),
             dead: BTreeMap::new(),
             strange_losses: Vec::new(),
+            shares_its_id: false,
+            clock_is_off: false,
+            idle_reason: None,
             tables: Tables::new(now),
             index: OwnerIndex::Absent,
             next_index_check: None,
@@ -227,7 +246,7 @@ impl Coordinator {
             querying: false,
             expecting_since: None,
             table_bytes: 0,
-            looked_once: false,
+            first_look: None,
             watch: Watch::default(),
             led: None,
             me,
@@ -242,13 +261,16 @@ impl Coordinator {
             own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),
             taking: BTreeSet::new(),
+            attempts: Attempts::default(),
             scanning: false,
             may_steal: false,
             scan_wanted: true,
             next_scan: now,
+            scanned_at: now,
             next_look: None,
             quiet_since: now,
             cleaning: false,
+            missing_children: BTreeSet::new(),
             next_ask: now,
             reported: BTreeSet::new(),
             status,
@@ -362,11 +384,9 @@ impl Coordinator {
             }
             Done::Looked(looked, at) => self.on_looked(looked, at),
             Done::Acquired { lease, sent, how } => self.on_acquired(lease, sent, how),
-            Done::NotAcquired(key) => {
-                self.taking.remove(&key);
-            }
+            Done::NotAcquired(key, why) => self.on_not_acquired(&key, why),
             Done::Found(found, at) => self.on_found(found, at),
-            Done::Index(state) => self.on_index(state),
+            Done::Index(state, at) => self.on_index(state, at),
             Done::Heirs(scan) => self.on_heirs(scan),
             Done::Step(result) => self.on_step(result),
             Done::Version(result) => self.on_version(result),

@@ -15,19 +15,22 @@
 
 mod handle;
 
-pub use handle::{KeeperPorts, KeeperSettings, LeaseHandle, LeaseState, Loss, News, WriteStyle};
+pub use handle::{
+    KeeperPorts, KeeperSettings, LeaseHandle, LeaseState, Loss, News, NotKept, WriteStyle,
+};
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use handle::{Command, lock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
+use crate::core::tenure::{Lesson, Tenure};
 use crate::core::throughput::Throughput;
 use crate::core::time::Moment;
 use crate::os::time::within;
@@ -40,10 +43,7 @@ fn period(failover: Duration) -> Duration {
 
 struct Keeper {
     ports: KeeperPorts,
-    me: WorkerId,
-    lease: Lease,
-    /// When the last successful write was sent.
-    last_sent: Moment,
+    tenure: Tenure,
     failover: Duration,
     hand_off_timeout: Duration,
     /// When the lease is given up without the child's last checkpoint, once it is known to be moved.
@@ -53,9 +53,6 @@ struct Keeper {
     throughput: Arc<Mutex<Throughput>>,
     /// When the throughput is measured again: once in a renewal period, whatever is written then.
     next_measure: Moment,
-    /// Writes on the present counter whose answers never came, and when each was sent first. Each may
-    /// still arrive; as all have the same condition, at most one of them will be carried out.
-    in_doubt: Vec<(LeaseUpdate, Moment)>,
     /// Whether the last attempt failed, so that each change is logged once.
     troubled: bool,
     inbox: mpsc::Receiver<Command>,
@@ -94,10 +91,10 @@ impl Keeper {
     /// A third of the failover time after the last write; when a renewal failed, soon again. Never
     /// later than the moment at which the lease goes stale.
     fn next_wake(&self) -> Moment {
-        let stale_at = self.last_sent + self.failover;
+        let stale_at = self.tenure.stale_at(self.failover);
         let now = self.ports.clock.now();
         if !self.troubled {
-            let next = (self.last_sent + self.period()).min(stale_at);
+            let next = (self.tenure.last_sent() + self.period()).min(stale_at);
             return self.hand_off_ends.map_or(next, |ends| next.min(ends));
         }
         let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());
@@ -106,6 +103,10 @@ impl Keeper {
         } else {
             soon
         }
+    }
+
+    const fn lease(&self) -> &Lease {
+        self.tenure.lease()
     }
 
     fn period(&self) -> Duration {
@@ -133,15 +134,15 @@ impl Keeper {
     }
 
     async fn on_time(&mut self) -> bool {
-        if self.ports.clock.now() >= self.last_sent + self.failover {
+        if self.ports.clock.now() >= self.tenure.stale_at(self.failover) {
             self.go_stale();
         }
         if self.hand_off_is_overdue()
-            && let Some(update) = self.lease.hand_off_finished_by(&self.me)
+            && let Some(update) = self.lease().hand_off_finished_by(self.tenure.me())
         {
             return self.force_hand_off(update).await;
         }
-        let renewal = self.in_style(self.lease.renewal());
+        let renewal = self.in_style(self.lease().renewal());
         match self.write(renewal).await {
             Attempt::Applied => self.is_still_mine(),
             Attempt::Lost(loss) => self.lose(loss),
@@ -159,10 +160,10 @@ impl Keeper {
 
     /// The child takes too long over its last checkpoint: the next owner waits no more.
     async fn force_hand_off(&mut self, update: LeaseUpdate) -> bool {
-        let next = self.lease.owner.clone();
+        let next = self.lease().owner.clone();
         match self.write(update).await {
             Attempt::Applied => {
-                warn!(lease = %self.lease.key, "the child did not end its work on the lease within {} ms; the lease is handed off without it",
+                warn!(lease = %self.lease().key, "the child did not end its work on the lease within {} ms; the lease is handed off without it",
                     self.hand_off_timeout.as_millis());
                 self.lose(next.map_or(Loss::Changed, Loss::TakenBy))
             }
@@ -176,21 +177,9 @@ impl Keeper {
 
     /// Looks at the row that the last write answered with; `false` when it turns out not to be ours.
     fn is_still_mine(&mut self) -> bool {
-        match (&self.lease.owner, &self.lease.checkpoint_owner) {
-            (Some(owner), None) if *owner == self.me => true,
-            // Edited by hand: the counter is ours, the lease is not.
-            (Some(owner), None) => {
-                let loss = Loss::TakenBy(owner.clone());
-                self.lose(loss)
-            }
-            (None, None) => self.lose(Loss::Changed),
-            (Some(next), Some(old)) if *old == self.me && *next != self.me => true,
-            // Both are me, or a stranger processes it: no worker writes such a row (`leases.md` B.2).
-            (_, Some(old)) if *old != self.me => {
-                let loss = Loss::TakenBy(old.clone());
-                self.lose(loss)
-            }
-            _ => self.lose(Loss::Changed),
+        match self.tenure.strange_owner() {
+            None => true,
+            Some(loss) => self.lose(loss),
         }
     }
 
@@ -198,7 +187,7 @@ impl Keeper {
         self.publish.send_if_modified(|state| {
             let change = *state != LeaseState::Stale;
             if change {
-                warn!(lease = %self.lease.key, "the lease could not be renewed within the failover time; no more records are delivered until it is");
+                warn!(lease = %self.lease().key, "the lease could not be renewed within the failover time; no more records are delivered until it is");
                 *state = LeaseState::Stale;
             }
             change
@@ -207,15 +196,15 @@ impl Keeper {
 
     fn trouble(&mut self, error: &StoreError) {
         if self.troubled {
-            debug!(lease = %self.lease.key, "renewal failed again: {error}");
+            debug!(lease = %self.lease().key, "renewal failed again: {error}");
         } else {
-            warn!(lease = %self.lease.key, "renewal failed, trying again: {error}");
+            warn!(lease = %self.lease().key, "renewal failed, trying again: {error}");
         }
         self.troubled = true;
     }
 
     fn lose(&mut self, loss: Loss) -> bool {
-        info!(lease = %self.lease.key, "lease lost: {loss}");
+        info!(lease = %self.lease().key, "lease lost: {loss}");
         self.publish.send_replace(LeaseState::Lost(loss.clone()));
         self.publish_news.send_replace(Some(News::Lost(loss)));
         // Whoever waits for a reply learns from the closed channel that the lease is not held.
@@ -237,6 +226,28 @@ impl Keeper {
                 let _ = reply.send(released);
                 false
             }
+            Command::PassTo { next, reply } => self.pass_to(next, reply).await,
+        }
+    }
+
+    /// The leader of the fleet is this worker and gives the lease to another one.
+    async fn pass_to(&mut self, next: WorkerId, reply: oneshot::Sender<Option<Lease>>) -> bool {
+        let update = self
+            .ports
+            .style
+            .marked(self.lease().assigned_if_silent_to(&next));
+        match self.write(update).await {
+            Attempt::Applied => {
+                let _ = reply.send(Some(self.lease().clone()));
+                self.lose(Loss::TakenBy(next))
+            }
+            // Whoever asked finds out by the channel that is closed.
+            Attempt::Lost(loss) => self.lose(loss),
+            Attempt::Failed(error) => {
+                self.trouble(&error);
+                let _ = reply.send(None);
+                true
+            }
         }
     }
 
@@ -248,24 +259,23 @@ impl Keeper {
         let mut tried = 0;
         loop {
             tried += 1;
-            // A checkpoint that was reported as failed may have arrived after all. Then the table is
-            // further than the child knows, and stays there (I.15).
-            if to < self.lease.checkpoint {
+            // What the table is beyond already stays as it is.
+            let Some(update) = self.tenure.checkpoint(&to) else {
                 return (Ok(()), true);
-            }
-            let update = self.in_style(self.lease.checkpointed(to.clone()));
+            };
+            let update = self.in_style(update);
             match self.write(update).await {
                 Attempt::Applied => return (Ok(()), self.is_still_mine()),
                 Attempt::Lost(loss) => {
                     let error = CheckpointError::new(
                         CheckpointErrorName::Shutdown,
-                        format!("the lease {} is lost: {loss}", self.lease.key),
+                        format!("the lease {} is lost: {loss}", self.lease().key),
                     );
                     return (Err(error), self.lose(loss));
                 }
                 Attempt::Failed(error) => {
-                    let time_left =
-                        self.ports.clock.now() + self.period() < self.last_sent + self.failover;
+                    let time_left = self.ports.clock.now() + self.period()
+                        < self.tenure.stale_at(self.failover);
                     if tried < TRIES && error.is_transient() && time_left {
                         let pause = Duration::from_millis(50 << tried)
                             .mul_f64(0.5 + self.ports.entropy.unit());
@@ -275,7 +285,7 @@ impl Keeper {
                             .await;
                         continue;
                     }
-                    return (Err(as_checkpoint_error(&self.lease.key, &error)), true);
+                    return (Err(as_checkpoint_error(&self.lease().key, &error)), true);
                 }
             }
         }
@@ -284,44 +294,35 @@ impl Keeper {
     async fn release(&mut self) -> bool {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
-            let Some(update) = self.giving_up() else {
+            let Some(update) = self.tenure.giving_up(self.heir.get()) else {
                 return false;
             };
             let update = self.ports.style.marked(update);
             match self.write(update).await {
                 Attempt::Applied => {
-                    match &self.lease.owner {
+                    match &self.lease().owner {
                         Some(next) => {
-                            info!(lease = %self.lease.key, "lease handed to worker {next}");
+                            info!(lease = %self.lease().key, "lease handed to worker {next}");
                         }
-                        None => debug!(lease = %self.lease.key, "lease released"),
+                        None => debug!(lease = %self.lease().key, "lease released"),
                     }
                     return true;
                 }
                 Attempt::Lost(loss) => {
-                    info!(lease = %self.lease.key, "lease was lost before it could be released: {loss}");
+                    info!(lease = %self.lease().key, "the lease is not held any more: {loss}");
                     return false;
                 }
                 Attempt::Failed(error) => {
-                    warn!(lease = %self.lease.key, "the lease could not be released: {error}");
+                    warn!(lease = %self.lease().key, "the lease could not be released: {error}");
                 }
             }
         }
         false
     }
 
-    /// Ends a hand-off, else passes the lease to its heir, else leaves it to nobody.
-    fn giving_up(&self) -> Option<LeaseUpdate> {
-        match self.heir.get() {
-            Some(heir) if !self.lease.in_hand_off() && *heir != self.me => {
-                Some(self.lease.assigned_if_silent_to(heir))
-            }
-            _ => self.lease.given_up_by(&self.me),
-        }
-    }
-
     /// One conditional write, resolved as far as it can be within the limit of a call and a read.
     async fn write(&mut self, update: LeaseUpdate) -> Attempt {
+        debug_assert!(!self.tenure.is_over(), "{update:?} after the end");
         let sent = self.ports.clock.now();
         let call = self.ports.store.update(&update);
         match within(&*self.ports.clock, self.call_limit(), call).await {
@@ -330,7 +331,10 @@ impl Keeper {
                 Attempt::Applied
             }
             // Tried once: an answer that says no is the truth about this write.
-            Ok(Ok(Written::Lost(row))) => self.on_condition_failed(row),
+            Ok(Ok(Written::Lost(row))) => {
+                let lesson = self.tenure.refused(row);
+                self.learnt(lesson, String::new())
+            }
             Ok(Ok(Written::Unknown(why))) => self.resolve(update, sent, why).await,
             Ok(Err(error)) => Attempt::Failed(error),
             Err(_elapsed) => {
@@ -341,18 +345,20 @@ impl Keeper {
     }
 
     fn applied(&mut self, row: Lease, sent: Moment) {
-        self.lease = row;
-        self.last_sent = sent;
-        self.in_doubt.clear();
+        self.tenure.applied(row, sent);
+        self.publish_applied();
+    }
+
+    fn publish_applied(&mut self) {
         if self.troubled {
-            info!(lease = %self.lease.key, "the lease is renewed again");
+            info!(lease = %self.lease().key, "the lease is renewed again");
             self.troubled = false;
         }
-        let until = sent + self.failover;
-        let state = match self.handing_off_to() {
+        let until = self.tenure.stale_at(self.failover);
+        let state = match self.tenure.handing_off_to().cloned() {
             Some(to) => {
                 if self.hand_off_ends.is_none() {
-                    info!(lease = %self.lease.key, "the leader moves the lease to worker {to}");
+                    info!(lease = %self.lease().key, "the leader moves the lease to worker {to}");
                     self.hand_off_ends = Some(self.ports.clock.now() + self.hand_off_timeout);
                     self.publish_news.send_replace(Some(News::HandingOff));
                 }
@@ -363,83 +369,36 @@ impl Keeper {
         self.publish.send_replace(state);
     }
 
-    fn handing_off_to(&self) -> Option<WorkerId> {
-        let next = self.lease.owner.as_ref()?;
-        (self.lease.checkpoint_owner.as_ref() == Some(&self.me) && *next != self.me)
-            .then(|| next.clone())
-    }
-
-    /// The condition failed: either the lease is lost, or the row is what an earlier write of ours
-    /// made it, whose answer never came.
-    fn on_condition_failed(&mut self, row: Option<Lease>) -> Attempt {
-        let Some(row) = row else {
-            return Attempt::Lost(Loss::RowGone);
+    /// What an answer that was no plain yes means for the write; `why` it did not come.
+    fn learnt(&mut self, lesson: Lesson, why: String) -> Attempt {
+        let why = match lesson {
+            Lesson::Applied => {
+                self.publish_applied();
+                return Attempt::Applied;
+            }
+            Lesson::Lost(loss) => return Attempt::Lost(loss),
+            Lesson::EarlierOneArrived => "an earlier write arrived late; trying again".to_owned(),
+            Lesson::HandOffBegan => "the leader moves the lease; trying again".to_owned(),
+            Lesson::InDoubt => why,
         };
-        let arrived_late = self
-            .in_doubt
-            .iter()
-            .any(|(earlier, _)| earlier.is_proven_by(&self.lease, &row));
-        if arrived_late {
-            // Not what was asked for now, but the lease is ours and its counter is known again.
-            self.lease = row;
-            self.in_doubt.clear();
-            return Attempt::Failed(StoreError::Unavailable(
-                "an earlier write arrived late; trying again".to_owned(),
-            ));
-        }
-        if row.counter == self.lease.counter && row.actual_owner() == Some(&self.me) {
-            // A hand-off began just now, which leaves the counter alone.
-            self.lease = row;
-            return Attempt::Failed(StoreError::Unavailable(
-                "the leader moves the lease; trying again".to_owned(),
-            ));
-        }
-        Attempt::Lost(match row.actual_owner() {
-            Some(owner) if *owner == self.me => Loss::SameWorkerId,
-            Some(owner) => Loss::TakenBy(owner.clone()),
-            None => Loss::Changed,
-        })
+        Attempt::Failed(StoreError::Unavailable(why))
     }
 
     async fn resolve(&mut self, update: LeaseUpdate, sent: Moment, why: String) -> Attempt {
-        let read = self.ports.store.get(&self.lease.key);
-        let row = match within(&*self.ports.clock, self.call_limit(), read).await {
-            Ok(Ok(row)) => row,
+        let read = self.ports.store.get(&self.lease().key);
+        match within(&*self.ports.clock, self.call_limit(), read).await {
+            Ok(Ok(row)) => {
+                let lesson = self.tenure.unanswered(update, sent, row);
+                self.learnt(lesson, why)
+            }
             Ok(Err(error)) => {
-                self.doubt(update, sent);
-                return Attempt::Failed(error);
+                self.tenure.doubt(update, sent);
+                Attempt::Failed(error)
             }
             Err(_elapsed) => {
-                self.doubt(update, sent);
-                return Attempt::Failed(StoreError::Unavailable(why));
-            }
-        };
-        match row {
-            Some(row)
-                if row.counter == self.lease.counter
-                    && row.actual_owner() == self.lease.actual_owner() =>
-            {
-                // Not written, or not yet: it may still arrive, so it stays in doubt.
-                self.doubt(update, sent);
+                self.tenure.doubt(update, sent);
                 Attempt::Failed(StoreError::Unavailable(why))
             }
-            Some(row) if update.is_proven_by(&self.lease, &row) => {
-                // It may be an earlier one that says the same: the lease is fresh from then only (I.2).
-                let proven =
-                    |(earlier, _): &&(LeaseUpdate, Moment)| earlier.is_proven_by(&self.lease, &row);
-                let earlier = self.in_doubt.iter().filter(proven);
-                let sent = earlier.map(|(_, sent)| *sent).fold(sent, Moment::min);
-                self.applied(row, sent);
-                Attempt::Applied
-            }
-            row => self.on_condition_failed(row),
-        }
-    }
-
-    fn doubt(&mut self, update: LeaseUpdate, sent: Moment) {
-        // An outage repeats the same renewal many times.
-        if self.in_doubt.iter().all(|(earlier, _)| *earlier != update) {
-            self.in_doubt.push((update, sent));
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::core::ids::WorkerId;
+use crate::core::leader_absence::{Found, LeaderAbsence, Tidings};
 use crate::core::leader_lock::{
     LeaderLock, LockItem, LockOutcome, LockSettings, LockStep, LockWrite, RecordVersion,
 };
@@ -40,7 +41,7 @@ enum Command {
         answered: Moment,
     },
     /// Look so often.
-    LookEvery(Duration),
+    LookEvery(Duration, bool),
     /// Give the lock up for now.
     StepDown,
     /// Give the lock up for good.
@@ -59,7 +60,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Saw { .. } => "Saw",
-            Self::LookEvery(_) => "LookEvery",
+            Self::LookEvery(..) => "LookEvery",
             Self::StepDown => "StepDown",
             Self::Retire(_) => "Retire",
         })
@@ -81,9 +82,10 @@ impl Leadership {
         let (commands, inbox) = mpsc::unbounded_channel();
         let spawner = ports.spawner.clone();
         let runner = Runner {
-            ports,
             place,
             call_limit,
+            absence: LeaderAbsence::new(ports.clock.now()),
+            ports,
             lock,
             inbox,
             publish,
@@ -128,9 +130,10 @@ impl Leadership {
         });
     }
 
-    /// How often to look at the row while somebody else is the leader.
-    pub fn look_every(&self, pause: Duration) {
-        self.tell(Command::LookEvery(pause));
+    /// How often to look at the row while somebody else is the leader, and whether to stand by to take its
+    /// place at once.
+    pub fn look_every(&self, pause: Duration, stands_by: bool) {
+        self.tell(Command::LookEvery(pause, stands_by));
     }
 
     /// Gives the lock up and leaves it to others for a while.
@@ -153,6 +156,7 @@ struct Runner {
     lock: LeaderLock,
     inbox: mpsc::UnboundedReceiver<Command>,
     publish: watch::Sender<LeaderLock>,
+    absence: LeaderAbsence,
     /// Whether the last call failed, so that each change is logged once.
     troubled: bool,
 }
@@ -204,9 +208,11 @@ impl Runner {
                 // stands still, and not good enough to doubt my own leadership.
                 if !self.lock.is_leader(now) {
                     self.lock.saw(row.as_ref(), asked, answered);
+                    let tidings = self.absence.saw(row.as_ref(), answered);
+                    tell(tidings);
                 }
             }
-            Command::LookEvery(pause) => self.lock.look_every(pause, now),
+            Command::LookEvery(pause, stands_by) => self.lock.look_every(pause, stands_by, now),
             Command::StepDown => {
                 if let Some(write) = self.lock.step_down(now) {
                     self.tell_changes();
@@ -257,10 +263,12 @@ impl Runner {
             Ok(row) => {
                 self.lock.saw(row.as_ref(), asked, now);
                 self.troubled = false;
+                tell(self.absence.saw(row.as_ref(), now));
             }
             Err(error) => {
                 self.trouble(&error);
                 self.lock.could_not_look(now);
+                tell(self.absence.could_not_look(error.to_string(), now));
                 return false;
             }
         }
@@ -284,11 +292,15 @@ impl Runner {
             }
             Err(error) => {
                 self.trouble(&error);
+                self.absence.could_not_take(error.to_string());
                 LockOutcome::Failed
             }
         };
         let now = self.ports.clock.now();
         self.lock.wrote(write, outcome, sent, now);
+        if self.lock.is_leader(now) {
+            tell(self.absence.leads(now));
+        }
     }
 
     fn trouble(&mut self, error: &StoreError) {
@@ -300,3 +312,34 @@ impl Runner {
         self.troubled = true;
     }
 }
+
+/// Tells what has to be told of the leader's absence.
+fn tell(tidings: Option<Tidings>) {
+    let (lasting, found, failed) = match tidings {
+        None => return,
+        Some(Tidings::Back) => return info!("there is a leader again"),
+        Some(Tidings::Absent {
+            lasting,
+            found,
+            failed,
+        }) => (lasting, found, failed),
+    };
+    let found = match found {
+        Found::Nobody => "nobody holds its lock".to_owned(),
+        Found::StandsStill(worker) => {
+            format!("worker {worker} holds its lock and gives no sign of life")
+        }
+        Found::Unreadable(cause) => format!("its lock cannot be read: {cause}"),
+    };
+    let failed = failed.map_or_else(String::new, |cause| {
+        format!("; this worker could not take it: {cause}")
+    });
+    error!(
+        "no sign of a leader for {} s: {found}{failed}. Workers keep the leases that they have, but nobody gets those          of lost workers and new shards",
+        lasting.as_secs()
+    );
+}
+
+#[cfg(test)]
+#[path = "leadership_tests.rs"]
+mod tests;

@@ -9,8 +9,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// The checker of the simulation, for what real processes do.
+#[allow(dead_code, reason = "a part of it is for the simulation alone")]
+#[path = "../sim/checker/mod.rs"]
+mod checker;
+#[allow(dead_code, unused_imports, reason = "as the checker")]
+#[path = "../sim/trace/mod.rs"]
+mod trace;
+#[allow(dead_code, reason = "as the checker")]
+#[path = "../sim/world/words.rs"]
+mod words;
+
 mod children;
 mod fan_out;
+mod judged;
 mod leader_mode;
 mod local;
 mod one_daemon;

@@ -7,6 +7,9 @@ use super::support::{
     Aws, Daemon, Host, Ledger, Load, Properties, Recorder, Sandbox, Services, TableWatch, until,
 };
 
+#[allow(unused_imports, reason = "the checker uses them")]
+pub use super::words::{EPOCH_MS, Kind, MS, S, Stillness, Time};
+
 /// The stream of all tests.
 pub const STREAM: &str = "stream";
 /// The application, and so the lease table, of all tests.

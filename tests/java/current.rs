@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::jars::Version;
+use super::peer::Java;
 use super::scene::{APPLICATION, Kinesis, PATIENCE, STREAM, Scene};
 use super::support::{Properties, until};
 
@@ -182,7 +183,7 @@ fn from_2_7_2_over_ours_to_3_5() {
     };
     let properties = properties(&scene);
     let load = scene.load(4);
-    let mut java_1 = scene.java_of(&old, "java-1", &properties);
+    let mut java_1 = scene.java_of(&Java::published(&old), "java-1", &properties);
     scene.wait_owners(&["java-1"]);
     scene.wait_flow(4);
     let _ours_1 = scene.ours("ours-1", &properties);
@@ -195,7 +196,11 @@ fn from_2_7_2_over_ours_to_3_5() {
     java_1.terminate();
     let _ours_2 = scene.ours("ours-2", &properties);
     scene.wait_owners(&["ours-1", "ours-2"]);
-    // Only after ten minutes without anybody older.
+    // After ten minutes without anybody older it gets ready, and is ready for ten more before it flips.
+    until("the fleet gets ready for 3.x", 5 * PATIENCE, || {
+        scene.foreign_keys().contains(&"Migration3.0".to_owned())
+    });
+    assert_eq!(scene.leader(), None, "not yet");
     until("the fleet has moved to 3.x", 5 * PATIENCE, || {
         scene.leader().is_some()
     });

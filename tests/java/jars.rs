@@ -4,13 +4,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::support::skipped;
+use super::support::{Sandbox, skipped};
 
 /// A version of the daemon that jars can be had of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// The last 2.x.
     V2_7_2,
+    /// Of those with tables of their own for coordination.
+    V3_1_3,
     /// The core of 3.5.1, with one table for all, under the daemon of 3.1.3.
     V3_5_1,
 }
@@ -20,6 +22,7 @@ impl Version {
     pub const fn name(self) -> &'static str {
         match self {
             Self::V2_7_2 => "2.7.2",
+            Self::V3_1_3 => "3.1.3",
             Self::V3_5_1 => "3.5.1",
         }
     }
@@ -67,6 +70,31 @@ impl Version {
             File::create(&complete).map_err(explain)?;
         }
         Ok(folder)
+    }
+}
+
+/// The class path of Java 3.5.1 with our launcher before it, compiled into the sandbox; `None` after a line that
+/// says why it cannot be had.
+pub fn launcher(sandbox: &Sandbox) -> Option<String> {
+    let jars = Version::V3_5_1.class_path()?;
+    let classes = sandbox.path().join("launcher");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java/launcher");
+    let output = Command::new("javac")
+        .args(["-nowarn", "-cp", &jars, "-d"])
+        .arg(&classes)
+        .args(["Launcher.java", "CoreKeys.java"].map(|name| sources.join(name)))
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Some(format!("{}:{jars}", classes.display())),
+        Ok(output) => panic!(
+            "javac refuses the launcher: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(cause) => {
+            skipped("the launcher of Java 3.5.1", &format!("no javac: {cause}"));
+            None
+        }
     }
 }
 

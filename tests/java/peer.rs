@@ -18,6 +18,40 @@ const LOGBACK: &str = r#"<configuration><appender name="E" class="ch.qos.logback
 <encoder><pattern>%d{HH:mm:ss.SSS} %-5level %logger{0} %msg%n</pattern></encoder></appender>
 <root level="INFO"><appender-ref ref="E"/></root></configuration>"#;
 
+/// Which Java.
+#[derive(Debug, Clone)]
+pub struct Java {
+    class_path: String,
+    main: &'static str,
+    system: Vec<(&'static str, String)>,
+}
+
+impl Java {
+    /// The daemon as it is published.
+    pub fn published(class_path: &str) -> Self {
+        Self {
+            class_path: class_path.to_owned(),
+            main: "software.amazon.kinesis.multilang.MultiLangDaemon",
+            system: Vec::new(),
+        }
+    }
+
+    /// Our launcher of it, which reads keys of the core from system properties.
+    pub fn launcher(class_path: &str) -> Self {
+        Self {
+            main: "software.amazon.kinesis.multilang.Launcher",
+            ..Self::published(class_path)
+        }
+    }
+
+    /// With a key of the core.
+    #[must_use]
+    pub fn core(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.system.push((key, value.to_string()));
+        self
+    }
+}
+
 /// A running Java daemon; SIGKILL when it goes out of scope.
 pub struct JavaDaemon {
     process: Child,
@@ -27,12 +61,7 @@ pub struct JavaDaemon {
 
 impl JavaDaemon {
     /// Starts it with these properties and this worker id.
-    pub fn start(
-        sandbox: &Sandbox,
-        class_path: &str,
-        worker: &str,
-        properties: &Properties,
-    ) -> Self {
+    pub fn start(sandbox: &Sandbox, java: &Java, worker: &str, properties: &Properties) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let properties = properties.clone().set("workerId", worker);
         let file = properties.write(sandbox, &format!("java-{number}.properties"));
@@ -49,8 +78,12 @@ impl JavaDaemon {
             ])
             // 2.7.2 lacks a library that its --log-configuration needs.
             .arg(format!("-Dlogback.configurationFile={}", logback.display()))
-            .args(["-cp", class_path])
-            .arg("software.amazon.kinesis.multilang.MultiLangDaemon")
+            .args(
+                java.system
+                    .iter()
+                    .map(|(key, value)| format!("-Dcore.{key}={value}")),
+            )
+            .args(["-cp", &java.class_path, java.main])
             .arg("--properties-file")
             .arg(&file)
             .envs(properties.variables())

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::jars::Version;
-use super::peer::JavaDaemon;
+use super::peer::{Java, JavaDaemon};
 use super::peers::Peer;
 use super::support::aws::LeaseRow;
 use super::support::{
-    Aws, Daemon, Endpoints, Ledger, Load, Properties, Recorder, Sandbox, eventually, until,
+    Aws, Daemon, Endpoints, Ledger, Load, Properties, Recorder, Sandbox, Services, eventually,
+    until,
 };
 
 /// The stream.
@@ -29,6 +30,16 @@ pub enum Kinesis {
     Ferrokinesis,
     /// kinesis-local: tells ChildShards, which Java needs.
     KinesisLocal,
+    /// `kcl-daemon local serve`: tells them by enhanced fan-out too, where those of others do not, or not
+    /// as the service does.
+    Own,
+}
+
+/// A running Kinesis.
+#[allow(dead_code, reason = "it runs until it is dropped")]
+enum Server {
+    Others(Peer),
+    Own(Services),
 }
 
 /// One stream, one lease table.
@@ -37,7 +48,7 @@ pub struct Scene {
     pub endpoints: Endpoints,
     pub recorder: Recorder,
     class_path: String,
-    _kinesis: Peer,
+    _kinesis: Server,
     _dynamodb: Peer,
     // Last: at its end nothing of the others may be left.
     pub sandbox: Sandbox,
@@ -49,12 +60,16 @@ impl Scene {
         let class_path = java.class_path()?;
         let sandbox = Sandbox::new(name);
         let kinesis = match kinesis {
-            Kinesis::Ferrokinesis => Peer::ferrokinesis(&sandbox, &[])?,
-            Kinesis::KinesisLocal => Peer::kinesis_local(&sandbox)?,
+            Kinesis::Ferrokinesis => Server::Others(Peer::ferrokinesis(&sandbox, &[])?),
+            Kinesis::KinesisLocal => Server::Others(Peer::kinesis_local(&sandbox)?),
+            Kinesis::Own => Server::Own(Services::embedded(&sandbox, &[])),
         };
         let dynamodb = Peer::dynoxide(&sandbox)?;
         let endpoints = Endpoints {
-            kinesis: kinesis.endpoint().to_owned(),
+            kinesis: match &kinesis {
+                Server::Others(peer) => peer.endpoint().to_owned(),
+                Server::Own(services) => services.kinesis_endpoint().to_owned(),
+            },
             dynamodb: dynamodb.endpoint().to_owned(),
         };
         let aws = Aws::at(&endpoints);
@@ -89,12 +104,12 @@ impl Scene {
 
     /// A Java worker.
     pub fn java(&self, worker: &str, properties: &Properties) -> JavaDaemon {
-        JavaDaemon::start(&self.sandbox, &self.class_path, worker, properties)
+        self.java_of(&Java::published(&self.class_path), worker, properties)
     }
 
     /// A Java worker of another version.
-    pub fn java_of(&self, class_path: &str, worker: &str, properties: &Properties) -> JavaDaemon {
-        JavaDaemon::start(&self.sandbox, class_path, worker, properties)
+    pub fn java_of(&self, java: &Java, worker: &str, properties: &Properties) -> JavaDaemon {
+        JavaDaemon::start(&self.sandbox, java, worker, properties)
     }
 
     /// One of ours, on a host of its own.

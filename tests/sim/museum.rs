@@ -14,7 +14,7 @@ use crate::java::Bug;
 use crate::runner::{rules, try_out_models};
 use crate::scenario::{Incident, Plan};
 use crate::trace::Trace;
-use crate::world::{Kind, MS, S, Time};
+use crate::world::{Kind, S};
 
 /// A fleet of Java 2.x.
 fn v2(workers: usize, shards: usize) -> Plan {
@@ -102,7 +102,7 @@ fn orphaned_hand_off() -> Plan {
     let mut plan = v3(1, 1);
     plan.workers[0].restarts_after = Some(2 * S);
     plan.incidents = vec![
-        (100 * S, Incident::HandOff(0, "w9")),
+        (100 * S, Incident::HandOff(0, "w9".to_owned())),
         (100 * S, Incident::Kill(0)),
     ];
     plan
@@ -118,7 +118,12 @@ fn a_hand_off_that_was_pending_at_a_restart_is_left_alone() {
 #[test]
 fn an_expired_hand_off_is_ignored() {
     let plan = orphaned_hand_off();
-    caught(Bug::ExpiredHandOffIgnored, &plan, &["I.31", "I.34"], no_bound);
+    caught(
+        Bug::ExpiredHandOffIgnored,
+        &plan,
+        &["I.31", "I.34"],
+        no_bound,
+    );
 }
 
 #[test]
@@ -127,7 +132,7 @@ fn a_lease_in_hand_off_is_renewed_for_ever() {
     plan.incidents = vec![
         (60 * S, Incident::Split(0)),
         // Of the parent, which is finished by then.
-        (220 * S, Incident::HandOff(0, "w1")),
+        (220 * S, Incident::HandOff(0, "w1".to_owned())),
     ];
     caught(Bug::HeartbeatAfterHandOff, &plan, &["I.34"], no_bound);
 }
@@ -156,8 +161,7 @@ fn the_dead_are_given_leases() {
     plan.workers[3].restarts_after = None;
     plan.calm_at = 330 * S;
     plan.incidents = vec![(220 * S, Incident::Kill(3))];
-    let bound: Bound =
-        |trace, plan| bounds::the_dead_are_replaced(trace, rules(plan), 60 * S);
+    let bound: Bound = |trace, plan| bounds::the_dead_are_replaced(trace, rules(plan), 60 * S);
     caught(Bug::DeadWorkerAssigned, &plan, &["G.5"], bound);
 }
 
@@ -206,8 +210,7 @@ fn a_lease_is_renewed_after_its_release() {
 fn one_lease_is_taken_at_a_time() {
     let mut plan = v2(1, 10);
     plan.recovery = 300 * S;
-    let bound: Bound =
-        |trace, plan| bounds::new_leases_are_taken(trace, rules(plan), 40 * S);
+    let bound: Bound = |trace, plan| bounds::new_leases_are_taken(trace, rules(plan), 40 * S);
     caught(Bug::OneLeasePerCycle, &plan, &["G.5"], bound);
 }
 

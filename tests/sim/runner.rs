@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kcl_daemon::core::sequence::InitialPosition;
 
 use crate::checker::{Rules, Violation, judge};
+use crate::coverage::Coverage;
 use crate::scenario::{Plan, RETENTION_MS, run};
 use crate::trace::Trace;
 use crate::world::Time;
@@ -80,6 +81,10 @@ pub fn report(plan: &Plan, trace: &Trace, violations: &[Violation], command: &st
 /// Tries a plan and panics with a report when it breaks an invariant.
 pub fn expect_sound(plan: &Plan, command: &str) -> Trace {
     let (trace, violations) = try_out(plan);
+    if let Ok(path) = std::env::var("SIM_TRACE") {
+        let path = format!("{path}.{}", command.replace(' ', "-"));
+        std::fs::write(path, trace.render()).expect("SIM_TRACE names a file to write");
+    }
     assert!(
         violations.is_empty(),
         "{}",
@@ -96,8 +101,8 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// Runs the mixed scenario for `SIM_SEEDS` seeds from `SIM_FROM` on, or for `SIM_SEED` alone, on all
-/// processors.
+/// Runs the mixed scenario for `SIM_SEEDS` seeds from `SIM_FROM` on, for no longer than `SIM_SECONDS`, or
+/// for `SIM_SEED` alone, on all processors.
 pub fn swarm(default_seeds: u64) {
     if let Some(seed) = number("SIM_SEED") {
         let plan = Plan::swarm(seed);
@@ -116,8 +121,10 @@ pub fn swarm(default_seeds: u64) {
     }
     let from = number("SIM_FROM").unwrap_or(0);
     let seeds = number("SIM_SEEDS").unwrap_or(default_seeds);
+    let limit = number("SIM_SECONDS").map_or(Duration::MAX, Duration::from_secs);
     let next = AtomicU64::new(from);
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let coverage: Mutex<Coverage> = Mutex::default();
     let started = Instant::now();
     let events = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -125,15 +132,19 @@ pub fn swarm(default_seeds: u64) {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
                     let full = failures.lock().expect("no panic under it").len() >= 20;
-                    if seed >= from + seeds || full {
+                    if full || started.elapsed() >= limit {
+                        return;
+                    }
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
                         return;
                     }
                     let outcome = std::panic::catch_unwind(|| {
                         let plan = Plan::swarm(seed);
                         let (trace, violations) = try_out(&plan);
                         events.fetch_add(trace.events.len() as u64, Ordering::Relaxed);
+                        coverage.lock().expect("no panic under it").add(&trace);
                         let broken = !violations.is_empty();
                         broken.then(|| report(&plan, &trace, &violations, &replay(seed)))
                     });
@@ -150,11 +161,21 @@ pub fn swarm(default_seeds: u64) {
         }
     });
     let took = started.elapsed().as_secs_f64();
+    let seeds = seeds.min(next.load(Ordering::Relaxed) - from);
     println!(
         "FIGURE: {seeds} seeds in {took:.1} s: {:.1} seeds/s, {:.0} events/s",
         seeds as f64 / took,
         events.load(Ordering::Relaxed) as f64 / took
     );
+    let coverage = coverage.into_inner().expect("no panic under it");
+    if std::env::var("SIM_COVERAGE").is_ok() {
+        println!("seeds in which there was\n{coverage}");
+    }
+    // One that is rare may well be missing in a few seeds.
+    let missing = match seeds {
+        0..1000 => Vec::new(),
+        _ => coverage.missing(3),
+    };
     let mut failures = failures.into_inner().expect("no panic under it");
     failures.sort();
     if let Some((_, first)) = failures.first() {
@@ -168,6 +189,10 @@ pub fn swarm(default_seeds: u64) {
             .collect();
         panic!("{first}\nfailing seeds:\n{}", summary.join("\n"));
     }
+    assert!(
+        missing.is_empty(),
+        "the swarm has lost what used to go wrong in it: {missing:?}"
+    );
 }
 
 fn replay(seed: u64) -> String {

@@ -30,6 +30,8 @@ pub(super) struct Player<'a> {
     pub leases: Vec<usize>,
     /// How many of them count.
     pub count: usize,
+    /// How many of them are not finished.
+    pub unfinished: usize,
 }
 
 /// A lease.
@@ -39,6 +41,8 @@ struct Seat {
     throughput: f64,
     /// Whether it counts as load.
     counts: bool,
+    /// Whether it is at SHARD_END.
+    finished: bool,
     /// Whether it may be moved to even the load out.
     movable: bool,
     /// Who has it, in the end, of the workers that may be given leases.
@@ -118,6 +122,7 @@ impl<'a> Board<'a> {
                         0.0
                     },
                     counts,
+                    finished: lease.is_finished(),
                     movable: counts && *state == LeaseState::Held,
                     holder: holder.copied(),
                     placed: false,
@@ -134,6 +139,7 @@ impl<'a> Board<'a> {
                     throughput: 0.0,
                     leases: Vec::new(),
                     count: 0,
+                    unfinished: 0,
                 })
                 .collect(),
             averages: Vec::new(),
@@ -201,6 +207,7 @@ impl<'a> Board<'a> {
         let player = &mut self.workers[worker];
         player.leases.push(lease);
         player.count += usize::from(seat.counts);
+        player.unfinished += usize::from(!seat.finished);
         player.throughput += seat.throughput;
     }
 
@@ -211,6 +218,7 @@ impl<'a> Board<'a> {
             let player = &mut self.workers[holder];
             player.leases.retain(|held| *held != lease);
             player.count -= usize::from(seat.counts);
+            player.unfinished -= usize::from(!seat.finished);
             player.throughput -= seat.throughput;
         }
         self.seats[lease].placed = true;
@@ -259,9 +267,10 @@ impl<'a> Board<'a> {
         self.seats.iter().map(|seat| seat.throughput).sum()
     }
 
-    /// How many leases a worker may have more, counting those that count.
+    /// Whether a worker may have one more lease. Finished ones do not count against the maximum, as they
+    /// do for Java, where they keep leases that make work from being taken by anybody (#202).
     pub fn has_room(&self, worker: usize) -> bool {
-        self.workers[worker].count < self.settings.max_leases
+        self.workers[worker].unfinished < self.settings.max_leases
     }
 }
 

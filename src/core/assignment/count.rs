@@ -10,34 +10,50 @@ use crate::core::assignment::board::Board;
 /// Gives each free lease to the worker with the fewest. Returns those that nobody may take.
 pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
     // What has no living owner burdens nobody, while it is being given away.
-    let mut burden: Vec<(usize, usize)> = board
+    let mut burdens: Vec<Burden> = board
         .workers
         .iter()
-        .map(|player| (player.count, player.leases.len()))
+        .map(|player| Burden {
+            counting: player.count,
+            all: player.leases.len(),
+            unfinished: player.unfinished,
+        })
         .collect();
     for lease in free {
         if let Some(holder) = board.holder(*lease) {
-            burden[holder].0 -= usize::from(board.counts(*lease));
-            burden[holder].1 -= 1;
+            let burden = &mut burdens[holder];
+            burden.counting -= usize::from(board.counts(*lease));
+            burden.all -= 1;
+            burden.unfinished -= usize::from(!board.lease(*lease).is_finished());
         }
     }
     let mut unplaced = Vec::new();
     for lease in free {
-        let counts = board.counts(*lease);
-        let fewest = (0..burden.len())
-            // A finished lease that does not count needs an owner only to be cleaned up.
-            .filter(|worker| !counts || burden[*worker].0 < board.settings.max_leases)
-            .min_by_key(|worker| burden[*worker]);
+        let finished = board.lease(*lease).is_finished();
+        let fewest = (0..burdens.len())
+            // A finished lease needs an owner only to be cleaned up.
+            .filter(|worker| finished || burdens[*worker].unfinished < board.settings.max_leases)
+            .min_by_key(|worker| burdens[*worker]);
         match fewest {
             Some(worker) => {
-                burden[worker].0 += usize::from(counts);
-                burden[worker].1 += 1;
+                let burden = &mut burdens[worker];
+                burden.counting += usize::from(board.counts(*lease));
+                burden.all += 1;
+                burden.unfinished += usize::from(!finished);
                 board.place(*lease, worker);
             }
             None => unplaced.push(*lease),
         }
     }
     unplaced
+}
+
+/// What a worker has; the first number by which two differ tells who has less.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Burden {
+    counting: usize,
+    all: usize,
+    unfinished: usize,
 }
 
 /// Moves leases from workers with many to workers with few until no worker has two more than another.

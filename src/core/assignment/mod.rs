@@ -6,6 +6,7 @@
 mod board;
 pub mod count;
 pub mod heirs;
+pub mod idle;
 pub mod problem;
 pub mod taker;
 pub mod variance;

@@ -8,6 +8,7 @@
 //!
 //! | rule here | Java 3.5.1 |
 //! |---|---|
+//! | a worker that lets a lease expire gets none in this run, if there are others | gets it back: nothing is written, and the lease stays expired |
 //! | a worker that lets leases expire and shows no other sign of life is dead and gets none | gets leases while its metrics item is younger than 60 s (#1452) |
 //! | a lease without living owner is moved only if its counter still stands | relies on the owners alone |
 //! | a lease in hand-off counts for its next owner and is not planned again | counts for the old one |
@@ -16,7 +17,7 @@
 //! | small absolute differences of load move nothing | the band is only relative (#1247, PR #1814) |
 //! | a worker in both metrics tables counts once, by its newer item | twice |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::core::assignment::board::Board;
@@ -60,7 +61,8 @@ pub struct Settings {
     /// `isGracefulLeaseHandoffEnabled`.
     pub graceful_hand_off: bool,
     /// Whether leases at SHARD_END weigh like others, as they do for Java. False only in a fleet
-    /// that is all ours (`leases.md` J, #1247): two leaders with different weights undo each other.
+    /// that [is all ours](is_all_ours) (`leases.md` J, #1247): two leaders with different weights undo
+    /// each other.
     pub count_finished: bool,
     /// Whether a worker that has nothing yet gets its full share at once instead of Java's dampened
     /// one: then it is fair within seconds of a worker's joining.
@@ -216,6 +218,32 @@ pub fn run(problem: &Problem<'_>, pick: &mut dyn FnMut(usize) -> usize) -> Plan 
     plan
 }
 
+/// Whether every worker that may lead or be given leases is a kcl-daemon, as far as is known: whoever
+/// reports and whoever owns a lease. A dead worker's lease counts until it has another owner.
+#[must_use]
+pub fn is_all_ours(
+    leases: &[Lease],
+    workers: &[WorkerMetricStats],
+    wall: WallTime,
+    report_interval: Duration,
+) -> bool {
+    let mut ours: HashSet<&WorkerId> = HashSet::new();
+    for stats in workers
+        .iter()
+        .filter(|stats| stats.is_fresh(wall, report_interval))
+    {
+        if !stats.is_ours() {
+            return false;
+        }
+        ours.insert(&stats.worker);
+    }
+    let mut owners = leases
+        .iter()
+        .flat_map(|lease| [&lease.owner, &lease.checkpoint_owner])
+        .flatten();
+    owners.all(|owner| ours.contains(owner))
+}
+
 /// The workers that may be given leases, each once, in the order of their ids.
 fn active_workers<'a>(
     problem: &Problem<'a>,
@@ -248,13 +276,21 @@ fn active_workers<'a>(
         .filter(|stats| stats.is_active(problem.wall, problem.settings.report_interval))
         .collect();
     active.sort_by(|a, b| a.worker.cmp(&b.worker));
+    let lets_expire = |stats: &WorkerMetricStats| match lives.get(&stats.worker) {
+        Some(lively) if stats.worker != *problem.me => Some(*lively),
+        _ => None,
+    };
     active.retain(|stats| {
-        let alive = stats.worker == *problem.me || lives.get(&stats.worker) != Some(&false);
-        if !alive {
+        let is_dead = lets_expire(stats) == Some(false);
+        if is_dead {
             dead.push(stats.worker.clone());
         }
-        alive
+        !is_dead
     });
+    // One that wrote to another lease a moment ago may have died since, or have trouble with this one.
+    if active.iter().any(|stats| lets_expire(stats).is_none()) {
+        active.retain(|stats| lets_expire(stats).is_none());
+    }
     active
 }
 

@@ -1,7 +1,12 @@
 //! The 2.x algorithm: every worker takes for itself (`leases.md` B.5).
 //!
 //! All workers that share a table compute the same target from the same rows, so a fleet of Java and
-//! our workers converges; the numbers here are therefore Java's, to the letter.
+//! our workers converges; the numbers here are therefore Java's, to the letter, but for two about
+//! leases at SHARD_END, which make no work:
+//!
+//! * they do not count against `maxLeasesForWorker`, which is this worker's own affair; Java counts them,
+//!   and leaves the shards that they became to nobody (#202);
+//! * where all workers are ours they weigh nothing at all (#1247), as all of them see that.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +22,8 @@ pub struct Limits {
     pub max_steals: usize,
     /// `enablePriorityLeaseAssignment`: take very old leases before anything else, whatever the target.
     pub very_old_first: bool,
+    /// Whether leases at SHARD_END count as load, as they do for Java.
+    pub count_finished: bool,
 }
 
 /// How free a lease is, in the eyes of this worker.
@@ -37,6 +44,13 @@ pub struct Candidate {
     pub lease: Lease,
     /// Whether it is free.
     pub availability: Availability,
+}
+
+impl Candidate {
+    /// Whether it is free and makes work, so that nobody steals while it is there.
+    fn is_free_work(&self) -> bool {
+        self.availability > Availability::Owned && !self.lease.is_finished()
+    }
 }
 
 /// Leases to take now, and why.
@@ -73,22 +87,27 @@ pub fn plan(
     if candidates.is_empty() {
         return Plan::default();
     }
+    let weight = |lease: &Lease| usize::from(limits.count_finished || !lease.is_finished());
     let mut counts: BTreeMap<&WorkerId, usize> = BTreeMap::new();
     counts.insert(me, 0);
+    let mut unfinished = 0;
     for candidate in candidates {
         if candidate.availability == Availability::Owned
             && let Some(owner) = &candidate.lease.owner
         {
-            *counts.entry(owner).or_default() += 1;
+            *counts.entry(owner).or_default() += weight(&candidate.lease);
+            unfinished += usize::from(owner == me && !candidate.lease.is_finished());
         }
     }
     let mine = counts.get(me).copied().unwrap_or_default();
-    let fair = if counts.len() >= candidates.len() {
+    let all: usize = candidates.iter().map(|one| weight(&one.lease)).sum();
+    let fair = if counts.len() >= all {
         1
     } else {
-        candidates.len().div_ceil(counts.len())
+        all.div_ceil(counts.len())
     };
     let target = fair.min(limits.max_leases);
+    let room = limits.max_leases.saturating_sub(unfinished);
     let of = |at_least: Availability| -> Vec<Lease> {
         candidates
             .iter()
@@ -99,32 +118,61 @@ pub fn plan(
     if limits.very_old_first {
         let very_old = of(Availability::VeryOld);
         if !very_old.is_empty() {
-            let count = limits.max_leases.saturating_sub(mine);
             return Plan {
-                take: draw(very_old, count, pick),
+                take: draw_within(very_old, usize::MAX, room, &weight, pick),
                 steal: Vec::new(),
                 target,
             };
         }
     }
-    let need = target.saturating_sub(mine);
+    let need = fair.saturating_sub(mine);
     let free = of(Availability::Free);
-    if need == 0 || !free.is_empty() {
+    let takes = draw_within(free, need, room, &weight, pick);
+    let need = need.min(room);
+    if need == 0 || !takes.is_empty() || candidates.iter().any(Candidate::is_free_work) {
         return Plan {
-            take: draw(free, need, pick),
+            take: takes,
             steal: Vec::new(),
             target,
         };
     }
+    let victims: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|candidate| weight(&candidate.lease) > 0)
+        .collect();
     Plan {
         take: Vec::new(),
-        steal: steal(candidates, me, &counts, target, need, limits, pick),
+        steal: steal(&victims, me, &counts, target, need, limits, pick),
         target,
     }
 }
 
+/// Draws leases as far as they weigh no more than `need` together, at most `room` unfinished ones. Those
+/// that weigh nothing come beside: they need an owner only to be cleaned up.
+fn draw_within(
+    from: Vec<Lease>,
+    need: usize,
+    room: usize,
+    weight: &dyn Fn(&Lease) -> usize,
+    pick: &mut dyn FnMut(usize) -> usize,
+) -> Vec<Lease> {
+    let (mut weight_left, mut room_left) = (need, room);
+    let count = from.len();
+    let mut drawn = draw(from, count, pick);
+    drawn.retain(|lease| {
+        let (weighs, works) = (weight(lease), usize::from(!lease.is_finished()));
+        let fits = weighs <= weight_left && works <= room_left;
+        if fits {
+            weight_left -= weighs;
+            room_left -= works;
+        }
+        fits
+    });
+    drawn
+}
+
 fn steal(
-    candidates: &[Candidate],
+    candidates: &[&Candidate],
     me: &WorkerId,
     counts: &BTreeMap<&WorkerId, usize>,
     target: usize,
@@ -174,6 +222,7 @@ mod tests {
         max_leases: usize::MAX,
         max_steals: 1,
         very_old_first: true,
+        count_finished: true,
     };
 
     fn candidate(index: usize, owner: &str, availability: Availability) -> Candidate {
@@ -190,11 +239,17 @@ mod tests {
         }
     }
 
-    /// `"a a b -"`: owners of leases; `-` is unowned, a trailing `!` expired, `!!` very old.
+    /// `"a a b -"`: owners of leases; `-` is unowned, a trailing `!` expired, `!!` very old, `#` finished.
     fn table(text: &str) -> Vec<Candidate> {
         text.split_whitespace()
             .enumerate()
             .map(|(index, word)| match word {
+                word if word.ends_with('#') => {
+                    let mut finished = table(word.trim_end_matches('#')).remove(0);
+                    finished.lease.key = LeaseKey::new(format!("shardId-{index:012}"));
+                    finished.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
+                    finished
+                }
                 "-" => candidate(index, "", Availability::Free),
                 "-!!" => candidate(index, "", Availability::VeryOld),
                 word => match (word.strip_suffix("!!"), word.strip_suffix('!')) {
@@ -264,6 +319,53 @@ mod tests {
     }
 
     #[test]
+    fn finished_leases() {
+        let ours = Limits {
+            count_finished: false,
+            ..LIMITS
+        };
+        let max = |max_leases, limits| Limits {
+            max_leases,
+            ..limits
+        };
+        // leases, limits, taken, stolen, target
+        let cases: &[(&str, Limits, usize, usize, usize)] = &[
+            // They weigh like others for Java, and nothing where all are ours.
+            ("b b# b# b#", LIMITS, 0, 1, 2),
+            ("b b# b# b#", ours, 0, 0, 1),
+            ("b b b b b# b# b# b#", ours, 0, 1, 2),
+            ("b b me# me# me#", LIMITS, 0, 0, 3),
+            ("b b me# me# me#", ours, 0, 1, 1),
+            // Somebody has to clean them up.
+            ("me b -#", LIMITS, 1, 0, 2),
+            ("me b -# -!!#", ours, 1, 0, 1),
+            ("-# -# -#", ours, 3, 0, 1),
+            ("me b b -#", ours, 1, 0, 2),
+            ("b b b -#", ours, 1, 0, 2),
+            // They leave room for what makes work (#202).
+            ("me# me# - -", max(2, LIMITS), 2, 0, 2),
+            ("me# me# me - -", max(2, LIMITS), 1, 0, 2),
+            ("me# me# me me - -#", max(2, ours), 1, 0, 2),
+            ("me# me# -!! -!!", max(1, LIMITS), 1, 0, 1),
+            ("me# b b b b b", max(1, LIMITS), 0, 1, 1),
+            ("me b b b b b", max(1, LIMITS), 0, 0, 1),
+        ];
+        for (text, limits, take, steal, target) in cases {
+            let plan = plan(&table(text), &WorkerId::new("me"), *limits, &mut |_| 0);
+            assert_eq!(
+                (plan.take.len(), plan.steal.len(), plan.target),
+                (*take, *steal, *target),
+                "{text}: {plan:?}"
+            );
+            assert!(
+                plan.steal
+                    .iter()
+                    .all(|lease| limits.count_finished || !lease.is_finished())
+            );
+        }
+    }
+
+    #[test]
     fn it_steals_from_the_most_loaded_only() {
         let plan = plan(
             &table("b c c c c b c"),
@@ -307,23 +409,26 @@ mod tests {
 
         /// Nothing is taken twice, nothing beyond the limits, nothing that is mine.
         #[test]
-        fn a_plan_keeps_the_limits(rows in prop::collection::vec((0usize..4, 0usize..3), 0..30), max_leases in 0usize..10, max_steals in 1usize..4, seed: u64) {
-            let rows: Vec<Candidate> = rows.iter().enumerate().map(|(i, (owner, kind))| {
+        fn a_plan_keeps_the_limits(rows in prop::collection::vec((0usize..4, 0usize..3, prop::bool::weighted(0.2)), 0..30), max_leases in 0usize..10, max_steals in 1usize..4, count_finished: bool, seed: u64) {
+            let rows: Vec<Candidate> = rows.iter().enumerate().map(|(i, (owner, kind, finished))| {
                 let owner = ["", "me", "b", "c"][*owner];
                 let availability = if owner.is_empty() { [Availability::Free, Availability::VeryOld][*kind % 2] } else { [Availability::Owned, Availability::Free, Availability::VeryOld][*kind] };
-                candidate(i, owner, availability)
+                let mut row = candidate(i, owner, availability);
+                if *finished { row.lease.checkpoint = ExtendedSequenceNumber::SHARD_END; }
+                row
             }).collect();
             let mut random = seed;
             let mut pick = |n: usize| { random = random.wrapping_mul(6364136223846793005).wrapping_add(1); (random >> 33) as usize % n };
-            let limits = Limits { max_leases, max_steals, very_old_first: seed % 2 == 0 };
+            let limits = Limits { max_leases, max_steals, very_old_first: seed % 2 == 0, count_finished };
             let plan = plan(&rows, &WorkerId::new("me"), limits, &mut pick);
-            let mine = rows.iter().filter(|r| r.availability == Availability::Owned && r.lease.owner == Some(WorkerId::new("me"))).count();
+            let mine = rows.iter().filter(|r| r.availability == Availability::Owned && r.lease.owner == Some(WorkerId::new("me")) && !r.lease.is_finished()).count();
+            let work = plan.take.iter().chain(&plan.steal).filter(|lease| !lease.is_finished()).count();
             let mut keys: Vec<_> = plan.take.iter().chain(&plan.steal).map(|l| l.key.clone()).collect();
             let total = keys.len();
             keys.sort(); keys.dedup();
             prop_assert_eq!(keys.len(), total);
             prop_assert!(plan.steal.len() <= max_steals);
-            prop_assert!(total == 0 || mine + total <= max_leases);
+            prop_assert!(work == 0 || mine + work <= max_leases);
             prop_assert!(plan.take.is_empty() || plan.steal.is_empty());
         }
     }

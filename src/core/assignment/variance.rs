@@ -110,11 +110,17 @@ fn give(board: &mut Board<'_>, lease: usize, worker: usize) {
 /// Gives each free lease to the worker with the most room. Returns those that nobody may take.
 pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
     let mut queue = Queue::new(board);
-    for (done, lease) in free.iter().enumerate() {
-        let Some(worker) = queue.pop(board) else {
-            return free[done..].to_vec();
-        };
+    let mut unplaced = Vec::new();
+    for lease in free {
         let row = board.lease(*lease);
+        let Some(worker) = queue.pop(board) else {
+            // A finished lease needs an owner only to be cleaned up, however full all are.
+            match fewest_leases(board).filter(|_| row.is_finished()) {
+                Some(worker) => give(board, *lease, worker),
+                None => unplaced.push(*lease),
+            }
+            continue;
+        };
         // It lives and finds the lease by itself. A hand-off that got stuck has to be ended (#1718).
         let is_its_own = !row.in_hand_off() && row.actual_owner() == Some(board.workers[worker].id);
         if is_its_own {
@@ -124,7 +130,11 @@ pub(super) fn assign(board: &mut Board<'_>, free: &[usize]) -> Vec<usize> {
             queue.push_if_eligible(board, worker);
         }
     }
-    Vec::new()
+    unplaced
+}
+
+fn fewest_leases(board: &Board<'_>) -> Option<usize> {
+    (0..board.workers.len()).min_by_key(|worker| board.workers[*worker].leases.len())
 }
 
 /// Evens the load out by the metric by which most is to be moved.
@@ -167,7 +177,7 @@ pub(super) fn balance(board: &mut Board<'_>, pick: &mut dyn FnMut(usize) -> usiz
             let Some(worker) = queue.pop(board) else {
                 return;
             };
-            if would_be_too_much(board, worker, board.throughput(lease)) {
+            if would_be_too_much(board, worker, board.throughput(lease), full_share) {
                 // As in Java this ends the source, and the worker is not asked again in this run.
                 break;
             }
@@ -263,11 +273,25 @@ fn leases_to_take(
     taken
 }
 
-/// Whether a lease would lift a worker above the average or its operating range by any metric.
-fn would_be_too_much(board: &Board<'_>, worker: usize, kbps: f64) -> bool {
+/// Whether a lease would lift a worker above the average or its operating range by any metric. A full share
+/// is rounded here too: leases never divide evenly, and half of the last one may be above the average.
+fn would_be_too_much(board: &Board<'_>, worker: usize, kbps: f64, full_share: bool) -> bool {
     board.workers[worker].loads.iter().any(|load| {
         let after = load_with(board, load, kbps);
+        let rounded = if full_share {
+            (after - load.value) / 2.0
+        } else {
+            0.0
+        };
+        // By throughput the average is the upper end of the operating range.
+        let by_throughput = board.throughput_metric == Some(load.metric);
+        let limit = if by_throughput {
+            load.limit + rounded
+        } else {
+            load.limit
+        };
         // A hair above the average is the average.
-        after > board.averages[load.metric] * (1.0 + 1e-9) || after > load.limit
+        let hair = 1.0 + 1e-9;
+        after > (board.averages[load.metric] + rounded) * hair || after > limit * hair
     })
 }

@@ -75,6 +75,18 @@ pub fn watch_interval(failover: Duration, table_bytes: usize) -> Duration {
     scan_interval(failover, true, table_bytes).min(LONGEST.max(affordable))
 }
 
+/// When a leader that is alone looks at the table next: so soon that a newcomer, which nothing else tells
+/// it of, has its share within 10 s. (A lonely worker of the 2.x algorithm need not look for newcomers,
+/// which take for themselves.)
+#[must_use]
+pub fn lone_leader_interval(failover: Duration, table_bytes: usize) -> Duration {
+    let affordable = Duration::from_secs_f64(table_bytes as f64 / 8192.0);
+    failover
+        .mul_f64(0.4)
+        .max(affordable)
+        .min(lonely_interval(failover))
+}
+
 /// When the table is looked at next while something is about to happen that this worker waits for: as
 /// soon as three looks a second at most, and one read unit a second at most.
 #[must_use]
@@ -128,6 +140,23 @@ mod tests {
             seen.record_scan([&lease], now);
             let got = availability(&lease, holding, &WorkerId::new("me"), &seen, now, F);
             assert_eq!(got, expected, "{owner} {holding:?} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_lone_leader_sees_a_newcomer_soon() {
+        let cases = [
+            (10, 0, 4_000),
+            (10, 80 * 1024, 10_000),
+            (10, 10 << 20, 20_050),
+            (3, 0, 1_200),
+        ];
+        for (failover, bytes, millis) in cases {
+            assert_eq!(
+                lone_leader_interval(Duration::from_secs(failover), bytes),
+                Duration::from_millis(millis),
+                "{failover} {bytes}"
+            );
         }
     }
 

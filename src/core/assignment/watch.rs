@@ -51,6 +51,9 @@ pub struct Watch {
     hand_offs: HashMap<LeaseKey, HandOff>,
     /// Who processed each lease at the last look.
     processing: HashMap<LeaseKey, WorkerId>,
+    /// Leases that changed their owner, and the counters that they had then: the new owner may not know.
+    new_owners: HashMap<LeaseKey, u64>,
+    adoption: Duration,
     /// When each worker was last seen to have written to a lease that it had before.
     signs: HashMap<WorkerId, Moment>,
 }
@@ -63,11 +66,29 @@ impl Watch {
         let Some(owner) = lease.actual_owner() else {
             return;
         };
-        let moved = self.counters.has_moved(lease);
-        if moved && before.as_ref() == Some(owner) {
-            self.signs.insert(owner.clone(), at);
+        if before.as_ref() == Some(owner) {
+            if self.counters.has_moved(lease) {
+                self.signs.insert(owner.clone(), at);
+                self.new_owners.remove(&lease.key);
+            }
+        } else if self.counters.has_seen(&lease.key) {
+            self.new_owners.insert(lease.key.clone(), lease.counter.0);
         }
         self.processing.insert(lease.key.clone(), owner.clone());
+    }
+
+    /// Workers that look at the table seldom need time to see what was given to them: for so long after
+    /// the failover time a new owner that has not written yet is not called dead.
+    pub fn leave_time_for_adoption(&mut self, time: Duration) {
+        self.adoption = time;
+    }
+
+    /// How long the counter has to stand still before the lease counts as expired.
+    fn patience(&self, lease: &Lease, failover: Duration) -> Duration {
+        match self.new_owners.get(&lease.key) {
+            Some(counter) if *counter == lease.counter.0 => failover + self.adoption,
+            _ => failover,
+        }
     }
 
     /// Whether the worker was seen to write to its leases within the last `period` before `now`.
@@ -116,7 +137,10 @@ impl Watch {
     /// Takes in one lease as this leader itself wrote it: no sign of its owner's life.
     pub fn record_own_write(&mut self, lease: &Lease, at: Moment, hand_off_limit: Duration) {
         if let Some(owner) = lease.actual_owner() {
-            self.processing.insert(lease.key.clone(), owner.clone());
+            let before = self.processing.insert(lease.key.clone(), owner.clone());
+            if before.as_ref() != Some(owner) {
+                self.new_owners.insert(lease.key.clone(), lease.counter.0);
+            }
         }
         self.take_in(lease, at, hand_off_limit);
     }
@@ -151,7 +175,8 @@ impl Watch {
     /// The moment after which the lease counts as expired once it is seen again unchanged.
     #[must_use]
     pub fn expires_at(&self, lease: &Lease, failover: Duration) -> Option<Moment> {
-        self.counters.expires_at(lease, failover)
+        self.counters
+            .expires_at(lease, self.patience(lease, failover))
     }
 
     /// How the lease stands at `now`.
@@ -160,7 +185,8 @@ impl Watch {
         if lease.actual_owner().is_none() {
             return LeaseState::Unowned;
         }
-        if self.counters.is_silent(lease, now, failover) {
+        let patience = self.patience(lease, failover);
+        if self.counters.is_silent(lease, now, patience) {
             return LeaseState::Expired;
         }
         match self.hand_offs.get(&lease.key) {
@@ -189,7 +215,7 @@ impl Watch {
             .filter(|lease| lease.actual_owner().is_some())
             .flat_map(|lease| {
                 let deadline = self.hand_offs.get(&lease.key).map(|seen| seen.deadline);
-                [self.counters.expires_at(lease, failover), deadline]
+                [self.expires_at(lease, failover), deadline]
             })
             .flatten()
             .filter(|moment| *moment > now)
@@ -282,6 +308,32 @@ mod tests {
         }
         let unseen = Watch::default();
         assert_eq!(unseen.state(&lease("a", 1), at(99), F), Held);
+    }
+
+    #[test]
+    fn a_new_owner_has_time_to_learn_of_its_lease() {
+        let scan = |watch: &mut Watch, owners: &str, counter: u64, second: u64| {
+            let lease = lease(owners, counter);
+            watch.record_scan(std::slice::from_ref(&lease), at(second), LIMIT);
+            watch.state(&lease, at(second), F)
+        };
+        for adoption in [0, 20] {
+            let mut watch = Watch::default();
+            watch.leave_time_for_adoption(Duration::from_secs(adoption));
+            scan(&mut watch, "a", 1, 0);
+            // Handed over by its old owner, or given by the leader itself.
+            assert_eq!(scan(&mut watch, "b", 2, 1), LeaseState::Held);
+            let due = watch.expires_at(&lease("b", 2), F);
+            assert_eq!(due, Some(at(11 + adoption)));
+            assert_eq!(scan(&mut watch, "b", 2, 11 + adoption), LeaseState::Held);
+            assert_eq!(scan(&mut watch, "b", 2, 12 + adoption), LeaseState::Expired);
+            watch.record_own_write(&lease("c", 3), at(40), LIMIT);
+            let due = watch.next_change(&[lease("c", 3)], at(40), F);
+            assert_eq!(due, Some(at(50 + adoption)));
+            // Once it has written, it has the failover time as everybody.
+            assert_eq!(scan(&mut watch, "c", 4, 45), LeaseState::Held);
+            assert_eq!(scan(&mut watch, "c", 4, 56), LeaseState::Expired);
+        }
     }
 
     #[test]

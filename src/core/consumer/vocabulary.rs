@@ -9,7 +9,7 @@ use crate::core::sequence::ExtendedSequenceNumber;
 use crate::core::stream::ChildShard;
 
 /// What to do when a child fails (`childFailurePolicy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailurePolicy {
     /// Java's: the whole daemon ends with code 1.
     Exit,
@@ -141,7 +141,7 @@ pub enum Warning {
 }
 
 /// How a consumer ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// SHARD_END is in the table; the lease stays held until it is cleaned up.
     ShardFinished,

@@ -3,6 +3,7 @@
 use crate::core::ema::six_decimals;
 use crate::core::hash_range::HashRange;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
+use crate::core::laws;
 use crate::core::lease::{Counter, Lease};
 use crate::core::sequence::ExtendedSequenceNumber;
 
@@ -191,6 +192,10 @@ impl LeaseUpdate {
         if lease.counter != before.counter {
             lease.marked = self.mark;
         }
+        debug_assert!(
+            laws::counter_moves_in_order(&self.change, before, &lease),
+            "{self:?}"
+        );
         lease
     }
 

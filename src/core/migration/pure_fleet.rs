@@ -119,6 +119,15 @@ fn judge(leases: &[Lease], other_items: bool) -> Result<(), NotPure> {
     Ok(())
 }
 
+/// Whether every lease that somebody owns was last written by a kcl-daemon. That is enough to go by in
+/// what is no danger to anybody else (`leases.md` J, #1247); whoever owns nothing is not seen.
+#[must_use]
+pub fn owners_are_ours(leases: &[Lease]) -> bool {
+    leases
+        .iter()
+        .all(|lease| lease.actual_owner().is_none() || lease.marked)
+}
+
 /// The write with which the leader of the shuffle sets a pure fleet going.
 #[must_use]
 pub fn set_going(me: &WorkerId, now: WallTime) -> Option<ItemWrite<ClientVersion>> {

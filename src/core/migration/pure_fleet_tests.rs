@@ -92,7 +92,7 @@ proptest! {
             .into_iter()
             .map(|lease| Candidate { lease, availability: Availability::Owned })
             .collect();
-        let limits = Limits { max_leases: max, max_steals: 1, very_old_first: true };
+        let limits = Limits { max_leases: max, max_steals: 1, very_old_first: true, count_finished: true };
         let plan = taker::plan(&candidates, &WorkerId::new("hidden"), limits, &mut |_| 0);
         prop_assert_eq!(plan.steal.len(), 1);
     }

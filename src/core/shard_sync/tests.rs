@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::lease::LeaseDeletion;
 use crate::core::sequence::SequenceNumber;
 use proptest::prelude::*;
 

@@ -38,43 +38,76 @@ impl How {
     }
 }
 
-/// One write and, when its answer is lost, one look at what became of it: the row, if the write
-/// happened. It is tried once, so an answer that says no is the truth.
+/// What came of a write that acquires a lease, for this worker or another one.
+pub(super) enum Outcome {
+    /// It happened: the row, and a moment before which it was not sent.
+    Acquired(Lease, Moment),
+    /// A read shows that it happened, or that the same had happened before.
+    Seen(Lease),
+    /// The answer says no; the row as it is, if that is known.
+    Refused(Option<Lease>),
+    /// Nothing is known.
+    Unknown,
+}
+
+/// Why a lease was not acquired.
+pub(super) enum NotAcquired {
+    /// It was refused; the row as it is, if that is known.
+    Refused(Option<Lease>),
+    /// Nothing is known of the write, which was sent first at that moment.
+    InDoubt(LeaseUpdate, Moment),
+    /// Certainly nothing was written.
+    NotWritten,
+}
+
+/// One write and, when its answer is lost, one look at what became of it. It is tried once, so an answer
+/// that says no is the truth, unless the same write was `tried` before.
 pub(super) async fn write_and_look(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     limit: std::time::Duration,
-    before: &Lease,
+    lease: &Lease,
     update: &LeaseUpdate,
-) -> Result<Option<Lease>, StoreError> {
+    tried: bool,
+) -> Result<Outcome, StoreError> {
+    let sent = clock.now();
     let written = match within(clock, limit, store.update(update)).await {
         Ok(written) => written?,
         Err(_elapsed) => Written::Unknown("no answer in time".to_owned()),
     };
-    Ok(match written {
-        Written::Applied(row) => Some(row),
-        Written::Lost(_) => None,
+    let row = match written {
+        Written::Applied(row) => return Ok(Outcome::Acquired(row, sent)),
+        // Perhaps because the same write arrived before.
+        Written::Lost(Some(row)) if tried => Some(row),
+        Written::Lost(row) => return Ok(Outcome::Refused(row)),
         Written::Unknown(why) => {
-            debug!(lease = %before.key, "looking whether the lease was written: {why}");
-            match within(clock, limit, store.get(&before.key)).await {
-                Ok(Ok(row)) => row.filter(|row| update.is_proven_by(before, row)),
-                _ => None,
+            debug!(lease = %lease.key, "looking whether the lease was written: {why}");
+            match within(clock, limit, store.get(&lease.key)).await {
+                Ok(Ok(row)) => row,
+                _ => return Ok(Outcome::Unknown),
             }
         }
+    };
+    Ok(match row {
+        Some(row) if update.is_proven_by(lease, &row) => Outcome::Seen(row),
+        Some(row) if row.counter == lease.counter => Outcome::Unknown,
+        row => Outcome::Refused(row),
     })
 }
 
-/// One write: the row, if the answer came and says that it happened.
+/// One write: acquired, if the answer came and says that it happened.
 async fn write_only(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     limit: std::time::Duration,
     update: &LeaseUpdate,
-) -> Result<Option<Lease>, StoreError> {
+) -> Result<Outcome, StoreError> {
+    let sent = clock.now();
     match within(clock, limit, store.update(update)).await {
-        Ok(Ok(Written::Applied(row))) => Ok(Some(row)),
+        Ok(Ok(Written::Applied(row))) => Ok(Outcome::Acquired(row, sent)),
+        Ok(Ok(Written::Lost(row))) => Ok(Outcome::Refused(row)),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(Written::Lost(_) | Written::Unknown(_))) | Err(_) => Ok(None),
+        Ok(Ok(Written::Unknown(_))) | Err(_) => Ok(Outcome::Refused(None)),
     }
 }
 
@@ -93,28 +126,54 @@ impl Coordinator {
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover / 3;
         let update = self.ports.keeper.style.marked(update);
+        let before = self.attempts.sent_first(&update);
         self.beside.spawn(async move {
             let sent = clock.now();
-            let written = match how {
+            let outcome = match how {
                 // The row names this worker already, so that it would prove nothing (I.10).
                 How::Assigned => write_only(&*store, &*clock, limit, &update).await,
                 How::Taken | How::Stolen | How::Resumed => {
-                    write_and_look(&*store, &*clock, limit, &lease, &update).await
+                    let tried = before.is_some();
+                    write_and_look(&*store, &*clock, limit, &lease, &update, tried).await
                 }
             };
-            match written {
-                Ok(Some(lease)) => Done::Acquired { lease, sent, how },
-                Ok(None) => Done::NotAcquired(lease.key),
+            match outcome {
+                Ok(Outcome::Acquired(lease, sent)) => Done::Acquired { lease, sent, how },
+                Ok(Outcome::Seen(lease)) => {
+                    // Perhaps by the first one.
+                    let sent = before.unwrap_or(sent);
+                    Done::Acquired { lease, sent, how }
+                }
+                Ok(Outcome::Refused(row)) => {
+                    Done::NotAcquired(lease.key, NotAcquired::Refused(row))
+                }
+                Ok(Outcome::Unknown) => {
+                    Done::NotAcquired(lease.key, NotAcquired::InDoubt(update, sent))
+                }
                 Err(error) => {
                     warn!(lease = %lease.key, "cannot take the lease: {error}");
-                    Done::NotAcquired(lease.key)
+                    Done::NotAcquired(lease.key, NotAcquired::NotWritten)
                 }
             }
         });
     }
 
+    /// Whoever was told no knows the row better now, and does not try the same again.
+    pub(super) fn on_not_acquired(&mut self, key: &LeaseKey, why: NotAcquired) {
+        self.taking.remove(key);
+        match why {
+            NotAcquired::Refused(Some(row)) => {
+                let now = self.now();
+                self.learn(key, Some(row), now);
+            }
+            NotAcquired::InDoubt(update, sent) => self.attempts.unresolved(update, sent),
+            NotAcquired::Refused(None) | NotAcquired::NotWritten => {}
+        }
+    }
+
     pub(super) fn on_acquired(&mut self, lease: Lease, sent: Moment, how: How) {
         self.taking.remove(&lease.key);
+        self.attempts.settled(&lease.key);
         self.former.remove(&lease.key);
         if let Some(known) = self.table.iter_mut().find(|known| known.key == lease.key) {
             *known = lease.clone();
@@ -223,6 +282,7 @@ impl Coordinator {
         } else {
             self.held.remove(key);
             self.release(handle);
+            self.forget_claim(key);
         }
     }
 }

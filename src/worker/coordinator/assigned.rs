@@ -7,7 +7,7 @@
 //! Who looks how often: the leader and two deputies look at the whole table as often as workers of the
 //! 2.x algorithm do, so that a dead leader's leases are known to have expired when its lock has. The
 //! others ask the index for their own leases, and look at the table now and then. In a small table a
-//! look is as cheap as that question, so everybody looks.
+//! look is cheap, so everybody looks; and as long as there is no index, nothing else tells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,18 +17,37 @@ use tracing::{debug, warn};
 
 use super::acquiring::How;
 use super::{Algorithm, Coordinator, Done};
-use crate::core::assignment::view::{Holding, quick_interval, scan_interval, watch_interval};
+use crate::core::assignment::view::{
+    Holding, lone_leader_interval, quick_interval, scan_interval, watch_interval,
+};
 use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
+use crate::core::migration::client_version::READY_INTERVAL;
 use crate::core::time::{Moment, WallTime};
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
 
-/// Up to this size of the table a look costs no more than asking the index: bytes.
+/// Up to this size of the table everybody looks at it: that costs at most four times as much as asking the
+/// index, which is little, and tells more. Bytes.
 const SMALL_TABLE: usize = 16 * 1024;
+/// How old a read may be.
+pub(super) const BEHIND: Duration = Duration::from_secs(1);
 /// How many followers are ready to take over from the leader.
 const DEPUTIES: usize = 2;
+
+/// When to look again how the index is that was found to be so; `None`: that could not be seen.
+///
+/// With the 2.x algorithm it is asked for to go on with a leader, and what it was a minute ago counts.
+/// With a leader, a query that fails tells that it is gone.
+const fn index_check_pause(state: Option<OwnerIndex>, assigned: bool) -> Duration {
+    match state {
+        Some(OwnerIndex::Building) => Duration::from_secs(10),
+        Some(OwnerIndex::Active) if assigned => Duration::from_mins(15),
+        Some(OwnerIndex::Active | OwnerIndex::Absent | OwnerIndex::Deleting) => READY_INTERVAL,
+        None => Duration::from_mins(5),
+    }
+}
 
 /// Leases of this worker, as read one by one after the index named them.
 pub(super) type Found = Result<Vec<(LeaseKey, Option<Lease>)>, StoreError>;
@@ -123,7 +142,12 @@ impl Coordinator {
         let pause = match (watches, soon) {
             (true, true) => quick_interval(failover, self.table_bytes).min(usual),
             (true, false) if has_peers || changing => watch_interval(failover, self.table_bytes),
+            (true, false) if self.is_leader(at) => lone_leader_interval(failover, self.table_bytes),
             (true, false) => usual,
+            // Without the index, the table alone tells what was assigned.
+            (false, _) if self.index != OwnerIndex::Active => {
+                watch_interval(failover, self.table_bytes)
+            }
             (false, _) => scan_interval(failover, false, self.table_bytes),
         };
         self.next_scan = at + pause;
@@ -136,7 +160,18 @@ impl Coordinator {
         });
         if let Some(leadership) = &self.leadership {
             // A scan that finds the lock counts as a look.
-            leadership.look_every(pause.mul_f64(1.5));
+            leadership.look_every(pause.mul_f64(1.5), watches);
+        }
+    }
+
+    /// How long a worker of this fleet may take to see what was assigned to it, beyond the failover time
+    /// that its lease has anyway. Without the index, all but the leader and its deputies see it only when
+    /// they look at the table, and in a large table everybody looks seldom.
+    pub(super) fn time_for_adoption(&self) -> Duration {
+        if self.table_bytes <= SMALL_TABLE || self.index == OwnerIndex::Active {
+            Duration::ZERO
+        } else {
+            scan_interval(self.settings.failover, false, self.table_bytes)
         }
     }
 
@@ -189,8 +224,11 @@ impl Coordinator {
             }
             Err(error) => {
                 debug!("the index of leases by owner: {error}");
-                // The table tells the same.
+                // The table tells the same. An operator's tool may have deleted the index, or a policy
+                // not allow to ask it, which does not change within seconds.
                 self.scan_wanted = true;
+                self.index = OwnerIndex::Absent;
+                self.next_index_check = Some(at + READY_INTERVAL);
             }
         }
     }
@@ -200,6 +238,13 @@ impl Coordinator {
         let Some(row) = row else {
             self.table.retain(|lease| lease.key != *key);
             return;
+        };
+        // It may have been read before this worker wrote to it.
+        let row = match self.own_writes.get(key) {
+            Some((own, written)) if row.counter < own.counter && at < *written + BEHIND => {
+                own.clone()
+            }
+            _ => row,
         };
         self.observations.record(&row, at);
         self.watch.record(&row, at, self.hand_off_limit());
@@ -211,17 +256,11 @@ impl Coordinator {
 
     /// Sees that the index is asked for, and whether it can be used.
     pub(super) fn start_index_check(&mut self, now: Moment) {
-        const EVERY: Duration = Duration::from_secs(60);
-        const SOON: Duration = Duration::from_secs(10);
-        let Some(due) = self.next_index_check.filter(|due| now >= *due) else {
+        if self.next_index_check.is_none_or(|due| now < due) {
             return;
-        };
-        let pause = if self.index == OwnerIndex::Active {
-            EVERY
-        } else {
-            SOON
-        };
-        self.next_index_check = Some(due.max(now) + pause);
+        }
+        // Put off until it has come back, or has been lost.
+        self.next_index_check = Some(now + READY_INTERVAL);
         let wanted = self.conduct.creates_index;
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover.max(Duration::from_secs(2));
@@ -238,11 +277,15 @@ impl Coordinator {
                 Ok(state) => state,
                 Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
             };
-            Done::Index(state)
+            Done::Index(state, clock.now())
         });
     }
 
-    pub(super) fn on_index(&mut self, state: Result<OwnerIndex, StoreError>) {
+    pub(super) fn on_index(&mut self, state: Result<OwnerIndex, StoreError>, at: Moment) {
+        if self.next_index_check.is_some() {
+            let pause = index_check_pause(state.as_ref().ok().copied(), self.is_assigned());
+            self.next_index_check = Some(at + pause);
+        }
         match state {
             Ok(state) => self.index = state,
             Err(error) => {
@@ -255,5 +298,22 @@ impl Coordinator {
                 self.index = OwnerIndex::Absent;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_looked_at_as_rarely_as_will_do() {
+        let minutes = |state, assigned| index_check_pause(state, assigned).as_secs() as f64 / 60.0;
+        assert!(minutes(Some(OwnerIndex::Building), true) < 1.0);
+        assert_eq!(minutes(Some(OwnerIndex::Active), true), 15.0);
+        // Before a fleet goes on with a leader, it must be known to be there.
+        assert_eq!(minutes(Some(OwnerIndex::Active), false), 1.0);
+        assert_eq!(minutes(Some(OwnerIndex::Absent), true), 1.0);
+        // A policy that does not allow to look will not change within seconds.
+        assert_eq!(minutes(None, true), 5.0);
     }
 }

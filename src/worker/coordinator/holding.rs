@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::taking::same_worker_id;
 use super::{Coordinator, Done, StopRequest, WorkerEnd};
 use crate::core::consumer::Outcome;
 use crate::core::ids::LeaseKey;
@@ -17,11 +16,16 @@ use crate::worker::keeper::{LeaseState, Loss};
 
 /// Java's interval between questions about a finished shard (`leases.md` E.6).
 const ASK_SERVICE_EVERY: Duration = Duration::from_secs(300);
+/// And ours while the lease of a child is missing, so that nobody reads it.
+const ASK_FOR_MISSING_EVERY: Duration = Duration::from_secs(30);
 
 impl Coordinator {
     pub(super) fn on_lost(&mut self, key: &LeaseKey, loss: &Loss) {
         if *loss == Loss::SameWorkerId {
             self.on_strange_loss(key);
+        }
+        if *loss == Loss::RowGone {
+            self.tell_row_is_gone(key);
         }
         // A leader may have taken this worker for dead.
         if let Some(reporter) = &self.reporter {
@@ -34,8 +38,22 @@ impl Coordinator {
             .is_some_and(|held| held.consumer.is_none())
         {
             self.held.remove(key);
+            self.forget_claim(key);
         }
         self.scan_wanted = true;
+    }
+
+    /// What was known of a lease that is let go of says that it is ours. Where leases are assigned it
+    /// would be adopted again and again, in vain, until the next look at the whole table, which may be
+    /// long in coming in a large one.
+    pub(super) fn forget_claim(&mut self, key: &LeaseKey) {
+        if self.is_assigned() {
+            let me = &self.me;
+            self.table
+                .retain(|lease| lease.key != *key || lease.owner.as_ref() != Some(me));
+            self.own_writes
+                .retain(|written, (row, _)| written != key || row.owner.as_ref() != Some(me));
+        }
     }
 
     /// Somebody wrote to a lease under our name. With the 2.x algorithm that is another process with our
@@ -46,7 +64,7 @@ impl Coordinator {
         self.strange_losses.retain(|loss| now.since(*loss) < lately);
         self.strange_losses.push(now);
         if !self.is_assigned() || self.strange_losses.len() >= 3 {
-            self.fail(same_worker_id(key, &self.me));
+            self.fail_as_twin(key);
         }
     }
 
@@ -62,6 +80,7 @@ impl Coordinator {
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);
+                        self.forget_claim(key);
                     }
                 }
                 for held in self.held.values() {
@@ -74,6 +93,7 @@ impl Coordinator {
             }
             Outcome::LeaseLost | Outcome::Released => {
                 self.held.remove(key);
+                self.forget_claim(key);
             }
             Outcome::DaemonMustExit => {
                 error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");
@@ -103,7 +123,18 @@ impl Coordinator {
             return;
         }
         if round.asks() {
-            self.next_ask = now + ASK_SERVICE_EVERY;
+            let is_missing = !round.missing().is_empty();
+            self.next_ask = now
+                + if is_missing {
+                    ASK_FOR_MISSING_EVERY
+                } else {
+                    ASK_SERVICE_EVERY
+                };
+            // Each once.
+            for child in round.missing().difference(&self.missing_children) {
+                warn!("the lease of shard {child} is missing, whose parent is finished");
+            }
+            self.missing_children = round.missing().clone();
         }
         self.cleaning = true;
         let ports = self.ports.clone();

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use super::acquiring::{How, write_and_look};
+use super::acquiring::{How, Outcome, write_and_look};
 use super::{Coordinator, Done, StopRequest};
-use crate::core::assignment::problem::{self, Problem};
+use crate::core::assignment::problem::{
+    self, Problem, Settings as AssignmentSettings, is_all_ours,
+};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::must_step_down;
 use crate::core::lease::{Change, Lease};
 use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::WorkerMetricStats;
-use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
 const MOST_MOVES: usize = 200;
@@ -74,8 +75,9 @@ impl Coordinator {
             return;
         }
         self.touch_own(now);
+        let adoption = self.time_for_adoption();
+        self.watch.leave_time_for_adoption(adoption);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
-        let settings = &self.settings.assignment;
         // Whoever was found dead stays so until it reports again.
         let reports: Vec<WorkerMetricStats> = self
             .members
@@ -96,15 +98,21 @@ impl Coordinator {
         }
         led.members = members;
         let entropy = Arc::clone(&self.ports.keeper.entropy);
+        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let interval = self.settings.report.report_every;
+        let settings = AssignmentSettings {
+            count_finished: !is_all_ours(&self.table, &self.members, wall, interval),
+            ..self.settings.assignment.clone()
+        };
         let plan = problem::run(
             &Problem {
                 me: &self.me,
                 leases: &self.table,
                 watch: &self.watch,
                 workers: &reports,
-                settings,
+                settings: &settings,
                 now,
-                wall: WallTime::from_millis(self.ports.keeper.clock.wall_millis()),
+                wall,
                 balance,
                 idle_before: led.idle,
             },
@@ -147,11 +155,11 @@ impl Coordinator {
         self.led = Some(led);
     }
 
-    /// The counters of leases that this worker holds move although it has not looked.
+    /// The counters of leases that this worker holds move although it has not looked; and one that it
+    /// could not renew in time is not without an owner, its keeper goes on trying.
     fn touch_own(&mut self, now: Moment) {
         for (key, held) in &self.held {
-            if matches!(held.handle.state(), LeaseState::Held { until } | LeaseState::HandingOff { until, .. } if now < until)
-            {
+            if held.handle.is_kept() {
                 self.watch.touch(key, now);
             }
         }
@@ -170,21 +178,43 @@ impl Coordinator {
         let at_once = matches!(update.change, Change::Assign { .. });
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover / 3;
+        // A change of its counter has to come from whoever keeps the lease (I.4), if that is this worker.
+        let own = match (&update.change, self.held.get(&lease.key)) {
+            (Change::Assign { owner, .. }, Some(held)) => {
+                Some((held.handle.clone(), owner.clone()))
+            }
+            _ => None,
+        };
         self.beside.spawn(async move {
             let sent = clock.now();
             let key = lease.key.clone();
-            let row = match write_and_look(&*store, &*clock, limit, &lease, &update).await {
-                Ok(row) => row,
+            if let Some((handle, next)) = own
+                && let Ok(row) = handle.pass_to(next).await
+            {
+                return Done::Moved(Moved {
+                    key,
+                    row,
+                    sent,
+                    at_once,
+                });
+            }
+            let outcome = write_and_look(&*store, &*clock, limit, &lease, &update, false).await;
+            let (row, answered) = match outcome {
+                Ok(Outcome::Acquired(row, _)) => (Some(row), true),
+                Ok(Outcome::Seen(row)) => (Some(row), false),
+                Ok(Outcome::Refused(_) | Outcome::Unknown) => (None, false),
                 Err(error) => {
                     warn!(lease = %key, "cannot assign the lease: {error}");
-                    None
+                    (None, false)
                 }
             };
             Done::Moved(Moved {
                 key,
                 row,
                 sent,
-                at_once,
+                // When a write of which only a read tells was sent is not certain: it is adopted by a
+                // renewal, as any other.
+                at_once: at_once && answered,
             })
         });
     }

@@ -65,7 +65,10 @@ impl Coordinator {
                 Done::Released
             });
         }
-        if let Some(reporter) = self.reporter.take() {
+        // Under a shared id the item is the other process's too, which would be taken for dead without it.
+        if let Some(reporter) = self.reporter.take()
+            && !self.shares_its_id
+        {
             self.releasing += 1;
             self.beside.spawn(async move {
                 reporter.retire().await;
@@ -117,7 +120,7 @@ impl Coordinator {
         // What carried our id already when we came may be another process's.
         let mine = |lease: &&Lease| {
             let unheld = !self.held.contains_key(&lease.key) && !self.taking.contains(&lease.key);
-            let given = unheld && !self.former.contains(&lease.key);
+            let given = unheld && !self.former.contains(&lease.key) && !self.shares_its_id;
             given && role(lease, &self.me) != Role::Stranger
         };
         let unheld: Vec<Lease> = self.table.iter().filter(mine).cloned().collect();

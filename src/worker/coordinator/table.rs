@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
+use super::assigned::BEHIND;
 use super::{Coordinator, Done};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::Lease;
@@ -84,6 +85,7 @@ impl Coordinator {
                 return;
             }
         };
+        self.scanned_at = at;
         self.report_unreadable(&scan);
         self.observations.record_scan(&scan.leases, at);
         self.watch
@@ -109,6 +111,8 @@ impl Coordinator {
         self.may_steal = true;
         self.decide(at);
         self.resume_at_once = false;
+        self.tell_why_idle(at);
+        self.check_clock();
         self.start_clean_up();
         self.start_audit(at, has_peers);
         self.delete_stale_metrics(at);
@@ -126,7 +130,11 @@ impl Coordinator {
             })
             .map(|lease| lease.key.clone())
             .collect();
-        if std::mem::replace(&mut self.looked_once, true) {
+        if self
+            .first_look
+            .replace(self.first_look.unwrap_or(self.scanned_at))
+            .is_some()
+        {
             self.former.retain(|key| mine.contains(key));
         } else {
             self.former = mine;
@@ -136,7 +144,6 @@ impl Coordinator {
     /// A scan may show rows as they were before this worker's last writes: it was asked for before, or
     /// is a little behind. A leader that believed it would move the same load twice.
     fn put_own_writes_back(&mut self, asked: Moment) {
-        const BEHIND: Duration = Duration::from_secs(1);
         self.own_writes
             .retain(|_, (_, written)| asked < *written + BEHIND);
         for lease in &mut self.table {
@@ -230,8 +237,19 @@ impl Coordinator {
             && lease.owner.as_ref().is_some_and(|owner| *owner != self.me)
     }
 
+    /// Whether the last scan found the lease as it was before. One that had moved is of a worker that
+    /// lives: where scans are further apart than the failover time, it would else be read by itself
+    /// between any two of them, and so would all others.
+    fn stood_still(&self, lease: &Lease) -> bool {
+        let seen = self.observations.expires_at(lease, Duration::ZERO);
+        seen.is_some_and(|since| since < self.scanned_at)
+    }
+
     /// Whether the lease's owner would count as dead if its row still says the same.
     fn is_suspicious(&self, lease: &Lease, now: Moment) -> bool {
+        if !self.stood_still(lease) {
+            return false;
+        }
         let failover = self.settings.failover;
         let expiry = if self.is_assigned() {
             let foreign = !self.held.contains_key(&lease.key) && lease.actual_owner().is_some();
@@ -252,6 +270,7 @@ impl Coordinator {
             .table
             .iter()
             .filter(|lease| !self.held.contains_key(&lease.key) && lease.owner.is_some())
+            .filter(|lease| !self.is_foreign(lease) || self.stood_still(lease))
             .filter_map(|lease| {
                 let wait = if self.is_foreign(lease) {
                     self.settings.failover

@@ -155,7 +155,7 @@ impl Coordinator {
         }
         let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
         // Before the first look at the table nothing is known of the fleet.
-        let summary = self.looked_once.then(|| {
+        let summary = self.first_look.map(|_| {
             Summary::of(
                 &self.table,
                 &self.members,

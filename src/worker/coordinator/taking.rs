@@ -12,9 +12,10 @@ use crate::core::assignment::view::{Holding, availability};
 use crate::core::handoff::{Adoption, adoption};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Counter, Lease, LeaseUpdate};
+use crate::core::migration::pure_fleet::owners_are_ours;
 use crate::core::time::Moment;
 
-pub(super) fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
+fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
     format!(
         "another process works under the worker id '{me}': it writes to lease {key}; \
          give each worker an id of its own (workerId), or leave workerId out"
@@ -41,8 +42,15 @@ impl Coordinator {
             .map(|(key, _)| key.clone());
         self.own_unheld = now;
         if let Some(key) = moved {
-            self.fail(same_worker_id(&key, &self.me));
+            self.fail_as_twin(&key);
         }
+    }
+
+    /// Ends this worker because another process works under its id. What stands under that id in the table
+    /// is the other one's from now on, metrics and leases.
+    pub(super) fn fail_as_twin(&mut self, key: &LeaseKey) {
+        self.shares_its_id = true;
+        self.fail(same_worker_id(key, &self.me));
     }
 
     /// Whether the row carries this worker's id although it does not hold the lease.
@@ -92,6 +100,7 @@ impl Coordinator {
             })
             .collect();
         let mut limits = self.settings.limits;
+        limits.count_finished = !owners_are_ours(&self.table);
         // The limit of steals is one of each scan, as with Java; looks at single leases come between.
         if !std::mem::take(&mut self.may_steal) {
             limits.max_steals = 0;

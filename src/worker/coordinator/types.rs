@@ -22,7 +22,8 @@ pub struct LeaseSettings {
     pub failover: Duration,
     /// `gracefulLeaseHandoffTimeoutMillis`.
     pub hand_off_timeout: Duration,
-    /// `maxLeasesForWorker`, `maxLeasesToStealAtOneTime`, `enablePriorityLeaseAssignment`.
+    /// `maxLeasesForWorker`, `maxLeasesToStealAtOneTime`, `enablePriorityLeaseAssignment`. Whether
+    /// finished leases count is found out from the table.
     pub limits: Limits,
     /// Where shards without checkpoint start.
     pub initial_position: InitialPosition,
@@ -38,7 +39,7 @@ pub struct LeaseSettings {
     pub balancing_frequency: u32,
     /// `staleWorkerMetricsEntryCleanupDuration`.
     pub stale_metrics: Duration,
-    /// How a leader assigns.
+    /// How a leader assigns. Whether finished leases count is found out from the table.
     pub assignment: AssignmentSettings,
     /// The report of this worker's load.
     pub report: ReportSettings,

@@ -11,6 +11,8 @@ use crate::core::checkpoint::{CheckpointError, CheckpointErrorName};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::ExtendedSequenceNumber;
+pub use crate::core::tenure::Loss;
+use crate::core::tenure::Tenure;
 use crate::core::throughput::Throughput;
 use crate::core::time::Moment;
 use crate::os::tasks::{OwnedTask, Spawner};
@@ -40,30 +42,6 @@ pub enum LeaseState {
     Released,
 }
 
-/// How a lease was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// This worker owns it now.
-    TakenBy(WorkerId),
-    /// Nobody owns it, but somebody wrote to it.
-    Changed,
-    /// It carries our id, but a write that was not ours raised its counter.
-    SameWorkerId,
-    /// The row does not exist any more.
-    RowGone,
-}
-
-impl std::fmt::Display for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TakenBy(worker) => write!(f, "worker {worker} took it"),
-            Self::Changed => f.write_str("its row was changed by somebody else"),
-            Self::SameWorkerId => f.write_str("somebody else wrote to it under our worker id"),
-            Self::RowGone => f.write_str("its row was deleted"),
-        }
-    }
-}
-
 /// What the coordinator hears of a held lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
@@ -73,6 +51,11 @@ pub enum News {
     Lost(Loss),
 }
 
+/// The keeper of a lease ended: the lease is lost, or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody keeps the lease any more")]
+pub struct NotKept;
+
 pub(super) enum Command {
     Checkpoint {
         to: ExtendedSequenceNumber,
@@ -80,6 +63,10 @@ pub(super) enum Command {
     },
     Release {
         reply: oneshot::Sender<bool>,
+    },
+    PassTo {
+        next: WorkerId,
+        reply: oneshot::Sender<Option<Lease>>,
     },
 }
 
@@ -159,6 +146,7 @@ impl std::fmt::Debug for Command {
         f.write_str(match self {
             Self::Checkpoint { .. } => "Checkpoint",
             Self::Release { .. } => "Release",
+            Self::PassTo { .. } => "PassTo",
         })
     }
 }
@@ -195,16 +183,13 @@ impl LeaseHandle {
         let throughput = Arc::new(Mutex::new(throughput));
         let keeper = Keeper {
             ports,
-            me,
-            lease,
-            last_sent: sent,
+            tenure: Tenure::begin(me, lease, sent),
             failover: settings.failover,
             hand_off_timeout: settings.hand_off_timeout,
             hand_off_ends: None,
             heir: Arc::clone(&heir),
             throughput: Arc::clone(&throughput),
             next_measure: sent,
-            in_doubt: Vec::new(),
             troubled: false,
             inbox,
             publish,
@@ -282,6 +267,24 @@ impl LeaseHandle {
     /// Who gets the lease when it is released; the first word counts. Nobody named: it becomes free.
     pub fn leave_to(&self, heir: WorkerId) {
         let _ = self.heir.set(heir);
+    }
+
+    /// Whether its keeper still renews it, or tries to.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    /// Makes another worker the owner at once, as a leader does with a lease of its own: then it is lost
+    /// here. Gives the row, or `None` when that could not be written and the lease is still kept.
+    ///
+    /// # Errors
+    /// When nobody keeps the lease any more.
+    pub async fn pass_to(&self, next: WorkerId) -> Result<Option<Lease>, NotKept> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::PassTo { next, reply }).await;
+        sent.map_err(|_| NotKept)?;
+        answer.await.map_err(|_| NotKept)
     }
 
     /// Gives the lease up. `false` when that could not be written: then it expires.

@@ -371,3 +371,57 @@ async fn a_lease_with_an_heir_goes_to_it() {
     assert_eq!(owners(&bench), (Some(WorkerId::new("peer")), None));
     assert_eq!(bench.store.row("s").counter, Counter(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_passes_its_own_lease_on_through_its_keeper() {
+    for fault in [None, Some(Fault::AnswerLost)] {
+        let bench = Bench::new();
+        fault
+            .into_iter()
+            .for_each(|fault| bench.store.fail_next(fault));
+        let next = WorkerId::new("next");
+        let row = bench.handle.pass_to(next.clone()).await.unwrap().unwrap();
+        assert_eq!(row, bench.store.row("s"));
+        assert_eq!(
+            (owners(&bench), row.counter),
+            ((Some(next.clone()), None), Counter(2))
+        );
+        assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::TakenBy(next)));
+        bench.pass(F * 2).await;
+        assert_eq!(
+            bench.store.row("s"),
+            row,
+            "written although it was passed on"
+        );
+        assert!(!bench.handle.is_kept());
+        assert!(bench.handle.pass_to(WorkerId::new("third")).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_could_not_be_passed_on_is_kept() {
+    let bench = Bench::new();
+    bench.store.fail_next(Fault::Throttled);
+    let passed = bench.handle.pass_to(WorkerId::new("next")).await;
+    assert_eq!(passed, Ok(None));
+    bench.pass(F * 2).await;
+    assert!(bench.is_held() && bench.handle.is_kept());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_passing_on_arrived_late_is_not_renewed() {
+    let bench = Bench::new();
+    *bench.store.down.lock().unwrap() = true;
+    let before = bench.store.row("s");
+    let next = WorkerId::new("next");
+    assert_eq!(bench.handle.pass_to(next.clone()).await, Ok(None));
+    let after = before
+        .assigned_if_silent_to(&next)
+        .marked()
+        .applied_to(&before);
+    bench.store.edit("s", |row| *row = after.clone());
+    *bench.store.down.lock().unwrap() = false;
+    bench.pass(F).await;
+    assert_eq!(bench.store.row("s"), after);
+    assert_eq!(bench.handle.state(), LeaseState::Lost(Loss::TakenBy(next)));
+}

@@ -72,18 +72,24 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
         };
         let rested = quiet_since.is_some_and(|since| event.at > since + rest);
         if let Some(thief) = stolen_by.filter(|_| rested) {
-            let mut counts: BTreeMap<WorkerId, usize> =
-                alive.iter().map(|p| (history.name(*p), 0)).collect();
-            for lease in rows.leases() {
-                if let Some(count) = lease.owner.as_ref().and_then(|o| counts.get_mut(o)) {
-                    *count += 1;
+            let counted = |all: bool| {
+                let mut counts: BTreeMap<WorkerId, usize> =
+                    alive.iter().map(|p| (history.name(*p), 0)).collect();
+                for lease in rows.leases().filter(|lease| all || !lease.is_finished()) {
+                    if let Some(count) = lease.owner.as_ref().and_then(|o| counts.get_mut(o)) {
+                        *count += 1;
+                    }
                 }
-            }
-            let (min, max) = (counts.values().min(), counts.values().max());
-            if let (Some(min), Some(max)) = (min, max)
-                && max - min <= 1
-                && before.is_some_and(|owner| counts.contains_key(owner))
-            {
+                counts
+            };
+            let is_even = |counts: &BTreeMap<WorkerId, usize>| {
+                let (min, max) = (counts.values().min(), counts.values().max());
+                min.zip(max).is_some_and(|(min, max)| max - min <= 1)
+            };
+            let counts = counted(true);
+            // Finished leases weigh nothing where all are ours and have shown it.
+            let even = is_even(&counts) && (!history.all_are_ours() || is_even(&counted(false)));
+            if even && before.is_some_and(|owner| counts.contains_key(owner)) {
                 let text = format!("{thief} steals although {counts:?} is balanced");
                 wrong.push(history.violation("I.32", index, Some(write.key), text));
             }

@@ -93,7 +93,11 @@ pub fn takeovers(trace: &Trace) -> Vec<(Time, ShardId)> {
         }
         deliveries.on(event.by, &event.what);
     }
-    took.extend(orphans.into_iter().map(|(shard, since)| (end - since, shard)));
+    took.extend(
+        orphans
+            .into_iter()
+            .map(|(shard, since)| (end - since, shard)),
+    );
     took.sort();
     took.reverse();
     took
@@ -130,6 +134,40 @@ pub fn new_leases_are_taken(trace: &Trace, rules: Rules, limit: Time) -> Vec<Vio
                 let text = format!("nobody took it for {} ms", (write.at - since) / MS);
                 wrong.push(history.violation("G.5", write.index, Some(write.key), text));
             }
+        }
+    }
+    wrong
+}
+
+/// G.5: the children of a shard are given to children of ours within `limit` of the end of the last of
+/// their parents.
+pub fn children_begin(trace: &Trace, rules: Rules, limit: Time) -> Vec<Violation> {
+    let history = History::of(trace, rules);
+    let mut wrong = Vec::new();
+    let mut ended: BTreeMap<ShardId, Time> = BTreeMap::new();
+    let mut begun: BTreeSet<&ShardId> = BTreeSet::new();
+    for (index, event) in trace.events.iter().enumerate() {
+        match &event.what {
+            What::Applied {
+                after: Some(row), ..
+            } => {
+                if let Some(lease) = row.as_lease().filter(|lease| lease.is_finished()) {
+                    ended.entry(lease.shard_id()).or_insert(event.at);
+                }
+            }
+            What::ChildStarted { shard, .. } if begun.insert(shard) => {
+                let truth = history.shards.get(shard).and_then(|shard| shard.truth);
+                let ends = truth.iter().flat_map(|truth| &truth.parents);
+                let Some(end) = ends.filter_map(|parent| ended.get(parent)).max() else {
+                    continue;
+                };
+                if event.at > end + limit {
+                    let text = format!("begun {} ms after its parents' end", (event.at - end) / MS);
+                    let key = LeaseKey::of_shard(shard);
+                    wrong.push(history.violation("G.5", index, Some(&key), text));
+                }
+            }
+            _ => {}
         }
     }
     wrong

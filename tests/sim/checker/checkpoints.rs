@@ -1,17 +1,16 @@
-//! I.15 to I.22: checkpoints.
+//! I.15 to I.17, I.19, I.20 and I.22: what is stored, and what children are told of it.
 
 use std::collections::BTreeMap;
 
-use kcl_daemon::core::ids::{LeaseKey, ShardId};
+use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::laws;
 use kcl_daemon::core::lease::{Change, Condition, Counter};
-use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
+use kcl_daemon::core::sequence::Position;
 
 use super::Violation;
-use super::history::{History, Rows, ShardHistory};
-use crate::trace::{Answer, ChildNumber, Op, ProcessNumber, Told, What};
-use crate::world::Time;
-
-type Place = ExtendedSequenceNumber;
+use super::history::{History, Rows};
+use super::lives::{Lives, Place, stored};
+use crate::trace::{Answer, Op, ProcessNumber, Told, What};
 
 /// I.15: the checkpoint of a row never goes back.
 pub fn never_go_back(history: &History<'_>) -> Vec<Violation> {
@@ -21,142 +20,13 @@ pub fn never_go_back(history: &History<'_>) -> Vec<Violation> {
             continue;
         }
         if let (Some(before), Some(after)) = (write.before_lease(), write.after_lease())
-            && after.checkpoint < before.checkpoint
+            && !laws::checkpoint_stays_or_advances(&before.checkpoint, &after.checkpoint)
         {
             let text = format!("{} over {}", after.checkpoint, before.checkpoint);
             wrong.push(history.violation("I.15", write.index, Some(write.key), text));
         }
     }
     wrong
-}
-
-/// What is known of a child while one goes through a trace.
-#[derive(Clone)]
-struct Life {
-    process: ProcessNumber,
-    shard: ShardId,
-    start: Place,
-    /// The last record it was given.
-    last: Option<Place>,
-    /// The records of the batch it works on.
-    batch: Vec<Place>,
-    /// What it asked for and has no reply to.
-    asking: Option<Option<Place>>,
-    /// What it asked for last.
-    asked: Option<Option<Place>>,
-    /// The furthest it asked for since it was given the batch.
-    asked_in_batch: Option<Place>,
-    /// The last place of which it was told that it is stored.
-    stored: Place,
-    told_shard_ended: bool,
-    told_lease_lost: bool,
-}
-
-impl Life {
-    /// The largest place it may name.
-    fn largest(&self) -> &Place {
-        self.last.as_ref().unwrap_or(&self.start).max(&self.start)
-    }
-}
-
-/// Lives of children, and the newest child of each lease and process that asked for something.
-#[derive(Default)]
-struct Lives {
-    lives: BTreeMap<ChildNumber, Life>,
-    asker: BTreeMap<(ProcessNumber, LeaseKey), ChildNumber>,
-}
-
-impl Lives {
-    fn on(&mut self, history: &History<'_>, what: &What) {
-        match what {
-            What::Told { child, told } => match told {
-                Told::Initialize(start) => {
-                    let Some(known) = history.children.get(child) else {
-                        return;
-                    };
-                    let life = Life {
-                        process: known.process,
-                        shard: known.shard.clone(),
-                        start: start.clone(),
-                        last: None,
-                        batch: Vec::new(),
-                        asking: None,
-                        asked: None,
-                        asked_in_batch: None,
-                        stored: start.clone(),
-                        told_shard_ended: false,
-                        told_lease_lost: false,
-                    };
-                    self.lives.insert(*child, life);
-                }
-                Told::Records(records) => {
-                    if let Some(life) = self.lives.get_mut(child) {
-                        life.last = records.last().cloned().or_else(|| life.last.clone());
-                        life.batch.clone_from(records);
-                        life.asked_in_batch = None;
-                    }
-                }
-                Told::ShardEnded => {
-                    if let Some(life) = self.lives.get_mut(child) {
-                        life.told_shard_ended = true;
-                    }
-                }
-                Told::LeaseLost => {
-                    if let Some(life) = self.lives.get_mut(child) {
-                        life.told_lease_lost = true;
-                    }
-                }
-                Told::ShutdownRequested => {}
-            },
-            What::Did { child } => {
-                if let Some(life) = self.lives.get_mut(child) {
-                    life.batch.clear();
-                }
-            }
-            What::Asked { child, place } => {
-                if let Some(life) = self.lives.get_mut(child) {
-                    life.asking = Some(place.clone());
-                    life.asked = Some(place.clone());
-                    let place = place.clone().unwrap_or_else(|| life.largest().clone());
-                    life.asked_in_batch = life.asked_in_batch.take().max(Some(place));
-                    let key = LeaseKey::of_shard(&life.shard);
-                    self.asker.insert((life.process, key), *child);
-                }
-            }
-            What::Replied { child, error } => {
-                if let Some(life) = self.lives.get_mut(child) {
-                    let asked = life.asking.take();
-                    if error.is_none() {
-                        let place = asked.flatten().unwrap_or_else(|| life.largest().clone());
-                        life.stored = place.max(life.stored.clone());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn asker(&self, process: ProcessNumber, key: &LeaseKey) -> Option<&Life> {
-        let child = self.asker.get(&(process, key.clone()))?;
-        self.lives.get(child)
-    }
-}
-
-/// Goes through the checkpoints that our processes stored, with the child that asked for each.
-fn stored<'a>(
-    history: &'a History<'a>,
-    mut look: impl FnMut(usize, &LeaseKey, &Place, Option<&Life>),
-) {
-    let mut lives = Lives::default();
-    for (index, event) in history.trace.events.iter().enumerate() {
-        lives.on(history, &event.what);
-        if let Some(write) = history.write(index)
-            && let Some(process) = write.process().filter(|p| history.is_ours(*p))
-            && let Some(Change::Checkpoint(to)) = write.change()
-        {
-            look(index, write.key, to, lives.asker(process, write.key));
-        }
-    }
 }
 
 /// I.16: a checkpoint never exceeds what was delivered to the child, or where it started.
@@ -166,7 +36,7 @@ pub fn never_exceed_what_was_delivered(history: &History<'_>) -> Vec<Violation> 
         let Some(life) = asker.filter(|_| !to.is_shard_end()) else {
             return;
         };
-        if to > life.largest() {
+        if !laws::checkpoint_was_earned(to, life.largest(), life.told_shard_ended) {
             let text = format!("{to} was never delivered, only {}", life.largest());
             wrong.push(history.violation("I.16", index, Some(key), text));
         }
@@ -190,134 +60,6 @@ pub fn only_when_asked(history: &History<'_>) -> Vec<Violation> {
         }
     });
     wrong
-}
-
-/// Where a reader of a shard begins behind a checkpoint: the index of its first record.
-fn first_behind(
-    shard: &ShardHistory<'_>,
-    start: &Place,
-    rules_timestamp: Option<i64>,
-) -> Option<usize> {
-    match &start.position {
-        Position::TrimHorizon => Some(0),
-        Position::AtTimestamp => {
-            let from = rules_timestamp?;
-            Some(shard.records.partition_point(|(_, at_ms)| *at_ms < from))
-        }
-        Position::Number(_) => Some(shard.records.partition_point(|(place, _)| *place <= start)),
-        Position::Latest | Position::ShardEnd => None,
-    }
-}
-
-/// I.18: a child starts at the checkpoint in the table and is given every record behind it, in order,
-/// except what retention took.
-pub fn no_record_is_skipped(history: &History<'_>) -> Vec<Violation> {
-    let mut wrong = Vec::new();
-    let mut next: BTreeMap<ChildNumber, Option<usize>> = BTreeMap::new();
-    let mut owned: BTreeMap<(ProcessNumber, LeaseKey), Place> = BTreeMap::new();
-    // Per tenure of a lease at LATEST: before which record its reader has to begin.
-    let mut anchors: BTreeMap<(ProcessNumber, ShardId), usize> = BTreeMap::new();
-    for (index, event) in history.trace.events.iter().enumerate() {
-        if let Some(write) = history.write(index) {
-            if let (Some(process), Some(after)) = (write.process(), write.after_lease())
-                && write.change().is_some()
-            {
-                owned.insert((process, write.key.clone()), after.checkpoint.clone());
-                let new = write.before.and_then(|row| row.actual_owner()) != after.actual_owner();
-                if new || matches!(write.change(), Some(Change::Take { .. })) {
-                    anchors.retain(|place, _| place.1 != after.shard_id());
-                }
-            }
-            continue;
-        }
-        let process = event.by.unwrap_or(u32::MAX);
-        match &event.what {
-            What::ReadsFromLatest { shard } if history.is_ours(process) => {
-                let now_ms = history.horizon_ms(event.at) + history.rules.retention_ms;
-                let records = history.shards.get(shard).map(|shard| &shard.records);
-                let after = records.map_or(0, |records| {
-                    records.partition_point(|(_, at_ms)| *at_ms <= now_ms)
-                });
-                anchors.entry((process, shard.clone())).or_insert(after);
-            }
-            What::Told { child, told } => {
-                let Some(known) = history.children.get(child) else {
-                    continue;
-                };
-                if !history.is_ours(known.process) {
-                    continue;
-                }
-                let key = LeaseKey::of_shard(&known.shard);
-                let Some(shard) = history.shards.get(&known.shard) else {
-                    continue;
-                };
-                match told {
-                    Told::Initialize(start) => {
-                        let stored = owned.get(&(known.process, key.clone()));
-                        if stored != Some(start) {
-                            let text = format!("starts at {start}, the lease says {stored:?}");
-                            wrong.push(history.violation("I.18", index, Some(&key), text));
-                        }
-                        let timestamp = history.rules.initial_timestamp_ms;
-                        next.insert(*child, first_behind(shard, start, timestamp));
-                    }
-                    Told::Records(records) => {
-                        let anchor = anchors.get(&(known.process, known.shard.clone()));
-                        let expected = next.entry(*child).or_default();
-                        let mut batch = Batch {
-                            shard,
-                            horizon_ms: history.horizon_ms(event.at),
-                            next: *expected,
-                            anchor: anchor.copied(),
-                        };
-                        if let Err(text) = records.iter().try_for_each(|r| batch.take(r)) {
-                            wrong.push(history.violation("I.18", index, Some(&key), text));
-                        }
-                        *expected = batch.next;
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-    wrong
-}
-
-/// A batch against the records that are really there.
-struct Batch<'a> {
-    shard: &'a ShardHistory<'a>,
-    horizon_ms: i64,
-    /// The record that has to come; `None` when it may be any.
-    next: Option<usize>,
-    anchor: Option<usize>,
-}
-
-impl Batch<'_> {
-    fn take(&mut self, record: &Place) -> Result<(), String> {
-        let records = &self.shard.records;
-        let at = records
-            .binary_search_by(|(place, _)| (*place).cmp(record))
-            .map_err(|_| format!("{record} was never written to this shard"))?;
-        let expected = match (self.next, self.anchor) {
-            (Some(next), _) => next,
-            (None, Some(anchor)) if at > anchor => anchor,
-            (None, _) => at,
-        };
-        self.next = Some(at + 1);
-        if at < expected {
-            return Err(format!("{record} comes again"));
-        }
-        let skipped = records[expected..at].iter();
-        let kept = skipped.filter(|(_, at_ms)| *at_ms >= self.horizon_ms);
-        match kept.clone().next() {
-            Some((first, _)) => Err(format!(
-                "{} records are skipped, the first is {first}",
-                kept.count()
-            )),
-            None => Ok(()),
-        }
-    }
 }
 
 /// I.19: SHARD_END is stored only after `shardEnded`, and only when all records of the shard were
@@ -394,106 +136,6 @@ pub fn prepared_ones_are_kept(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
-/// I.21: a batch over which a child ended is delivered again before anything behind it is stored.
-pub fn failed_batches_come_again(history: &History<'_>) -> Vec<Violation> {
-    let mut wrong = Vec::new();
-    let mut lives = Lives::default();
-    let mut rows = Rows::default();
-    let mut failed: BTreeMap<ShardId, Place> = BTreeMap::new();
-    for (index, event) in history.trace.events.iter().enumerate() {
-        if let Some(write) = history.write(index) {
-            rows.after(&write);
-        }
-        // Whoever lost the lease meanwhile has no say: the next owner began at the checkpoint.
-        let owns = |life: &Life| {
-            let lease = rows.lease(&LeaseKey::of_shard(&life.shard));
-            let me = history.name(life.process);
-            lease.is_some_and(|lease| lease.actual_owner() == Some(&me))
-        };
-        if let What::ChildGone { child, .. } = &event.what
-            && let Some(life) = lives.lives.get(child)
-            && history.is_ours(life.process)
-            && owns(life)
-            && let Some(first) = life.batch.first()
-        {
-            // What it asked for itself may have been stored.
-            let asked = life
-                .asked_in_batch
-                .as_ref()
-                .is_some_and(|asked| asked >= first);
-            if !asked {
-                let earliest = failed.entry(life.shard.clone()).or_insert(first.clone());
-                *earliest = first.clone().min(earliest.clone());
-            }
-        }
-        lives.on(history, &event.what);
-        match &event.what {
-            // Where LATEST is when somebody reads from there once more is a matter of I.18.
-            What::Told {
-                child,
-                told: Told::Initialize(start),
-            } if start.position == Position::Latest => {
-                if let Some(life) = lives.lives.get(child) {
-                    failed.remove(&life.shard);
-                }
-            }
-            What::Told {
-                child,
-                told: Told::Records(records),
-            } => {
-                let Some(shard) = lives.lives.get(child).map(|life| life.shard.clone()) else {
-                    continue;
-                };
-                let Some((from, to)) = records.first().zip(records.last()) else {
-                    continue;
-                };
-                if failed.get(&shard).is_some_and(|first| from <= first) {
-                    failed.remove(&shard);
-                }
-                // What another worker's child was given meanwhile has come again already.
-                for (other, life) in &mut lives.lives {
-                    let again = life
-                        .batch
-                        .first()
-                        .is_some_and(|first| from <= first && first <= to);
-                    if other != child && life.shard == shard && again {
-                        life.batch.clear();
-                    }
-                }
-            }
-            What::Applied { .. } => {
-                let Some(write) = history.write(index) else {
-                    continue;
-                };
-                let (Some(process), Some(Change::Checkpoint(to))) =
-                    (write.process(), write.change())
-                else {
-                    continue;
-                };
-                let Some(shard) = write.after_lease().map(|lease| lease.shard_id()) else {
-                    continue;
-                };
-                if history.is_ours(process)
-                    && let Some(first) = failed.get(&shard)
-                    && to >= first
-                    && !is_trimmed(history, &shard, first, event.at)
-                {
-                    let text = format!("{to} is stored, but {first} failed and did not come again");
-                    wrong.push(history.violation("I.21", index, Some(write.key), text));
-                }
-            }
-            _ => {}
-        }
-    }
-    wrong
-}
-
-fn is_trimmed(history: &History<'_>, shard: &ShardId, place: &Place, at: Time) -> bool {
-    let records = history.shards.get(shard).map(|shard| &shard.records);
-    let found = records.and_then(|records| records.iter().find(|(record, _)| *record == place));
-    found.is_some_and(|(_, at_ms)| *at_ms < history.horizon_ms(at))
-}
-
 /// I.22, and the meaning of a reply: "stored" is said only of what the table has; a legal request is
 /// never said to be illegal, whatever failed before.
 pub fn replies_are_true(history: &History<'_>) -> Vec<Violation> {
@@ -520,8 +162,12 @@ pub fn replies_are_true(history: &History<'_>) -> Vec<Violation> {
                 .unwrap_or(&life.start);
             match error.as_deref() {
                 // At the end of a shard, its last record stands for the end (#211).
-                None if life.told_shard_ended && wanted >= life.largest() && !has.is_shard_end() => {
-                    let text = format!("the shard ended and is said to be done, the table has {has}");
+                None if life.told_shard_ended
+                    && wanted >= life.largest()
+                    && !has.is_shard_end() =>
+                {
+                    let text =
+                        format!("the shard ended and is said to be done, the table has {has}");
                     wrong.push(history.violation("I.22", index, Some(&key), text));
                 }
                 None if has < wanted => {
@@ -549,15 +195,34 @@ pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut newest: BTreeMap<(ProcessNumber, LeaseKey), Counter> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
+        // A row that was deleted or edited by hand may begin anew.
+        if let Some(write) = history.write(index)
+            && (write.call.is_none() || write.after.is_none())
+        {
+            newest.retain(|(_, key), _| key != write.key);
+        }
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
         };
         match &event.what {
             What::Answered {
+                call,
                 answer: Answer::Applied(row),
-                ..
             } => {
-                if let Some(lease) = row.as_lease() {
+                // What leaves the counter alone is nothing that the owner wrote as such.
+                let is_note = |change: &Change| {
+                    matches!(
+                        change,
+                        Change::SetChildren(_)
+                            | Change::SetHashRange(_)
+                            | Change::BeginHandOff { .. }
+                    )
+                };
+                if let Some(lease) = row.as_lease()
+                    && history
+                        .update(*call)
+                        .is_none_or(|(_, update)| !is_note(&update.change))
+                {
                     newest.insert((process, lease.key.clone()), lease.counter);
                 }
             }
@@ -565,9 +230,9 @@ pub fn copies_do_not_fall_back(history: &History<'_>) -> Vec<Violation> {
                 op: Op::Update(update),
                 ..
             } => {
-                let (Condition::Counter(known)
-                | Condition::CounterAndOwner(known, _)
-                | Condition::CounterNoHandOff(known)) = &update.condition
+                // What is adopted was read, eventually consistent, and not held.
+                let (Condition::Counter(known) | Condition::CounterAndOwner(known, _)) =
+                    &update.condition
                 else {
                     continue;
                 };

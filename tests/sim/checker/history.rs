@@ -15,8 +15,6 @@ use crate::world::{EPOCH_MS, Kind, MS, Stillness, Time};
 pub struct Call<'a> {
     pub process: ProcessNumber,
     pub op: &'a Op,
-    /// The event that sent it.
-    pub sent: usize,
     pub sent_local: Time,
 }
 
@@ -77,6 +75,8 @@ pub struct ShardHistory<'a> {
 pub struct History<'a> {
     pub trace: &'a Trace,
     pub rules: Rules,
+    /// The worker ids of processes.
+    names: Vec<WorkerId>,
     calls: Vec<Option<Call<'a>>>,
     pub children: BTreeMap<ChildNumber, Child>,
     pub shards: BTreeMap<&'a ShardId, ShardHistory<'a>>,
@@ -91,6 +91,11 @@ impl<'a> History<'a> {
         let mut history = Self {
             trace,
             rules,
+            names: trace
+                .processes
+                .iter()
+                .map(|info| WorkerId::new(&info.name))
+                .collect(),
             calls: Vec::new(),
             children: BTreeMap::new(),
             shards: BTreeMap::new(),
@@ -107,7 +112,6 @@ impl<'a> History<'a> {
                     history.calls[number] = Some(Call {
                         process: event.by.unwrap_or(0),
                         op,
-                        sent: index,
                         sent_local: event.local,
                     });
                 }
@@ -160,6 +164,12 @@ impl<'a> History<'a> {
         history
     }
 
+    /// Whether all processes run the code under test.
+    pub fn all_are_ours(&self) -> bool {
+        let mut all = self.trace.processes.iter();
+        all.all(|info| info.kind == Kind::Ours)
+    }
+
     /// Whether a process runs the code under test, or what is judged in its place.
     pub fn is_ours(&self, process: ProcessNumber) -> bool {
         self.trace
@@ -175,8 +185,8 @@ impl<'a> History<'a> {
     }
 
     pub fn name(&self, process: ProcessNumber) -> WorkerId {
-        let info = self.trace.processes.get(process as usize);
-        WorkerId::new(info.map_or("?", |info| info.name.as_str()))
+        let name = self.names.get(process as usize);
+        name.cloned().unwrap_or_else(|| WorkerId::new("?"))
     }
 
     pub fn call(&self, number: u64) -> Option<&Call<'a>> {
@@ -265,6 +275,16 @@ impl<'a> History<'a> {
             text: text.into(),
         }
     }
+}
+
+/// Who is made the actual owner of a lease by a write: somebody new, or the same one by taking it
+/// anew.
+pub fn new_owner<'a>(history: &'a History<'a>, index: usize) -> Option<(WorkerId, &'a LeaseKey)> {
+    let write = history.write(index)?;
+    let before = write.before.and_then(|row| row.actual_owner());
+    let after = write.after.and_then(|row| row.actual_owner())?;
+    let anew = before != Some(after) || matches!(write.change(), Some(Change::Take { .. }));
+    anew.then(|| (after.clone(), write.key))
 }
 
 /// The rows of the table while one goes through a trace.

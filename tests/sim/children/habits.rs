@@ -6,6 +6,7 @@ use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
 use kcl_daemon::ports::ChildExit;
 use multilang_protocol::ActionKind;
 
+use crate::trace::Mishap;
 use crate::weather::ChildWeather;
 use crate::world::{MS, Rng, S, Time};
 
@@ -20,18 +21,24 @@ pub enum Checkpoints {
     Middle,
     /// After every so many batches.
     Every(u64),
+    /// After each batch, naming the last record of the one before.
+    Late,
     /// Only when it is asked to stop, and at the end of the shard.
     AtEndOnly,
+    /// Only at the end of the shard.
+    Never,
 }
 
 impl Checkpoints {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::EachBatch,
         Self::LastRecord,
         Self::Middle,
         Self::Every(3),
+        Self::Late,
         Self::AtEndOnly,
+        Self::Never,
     ];
 }
 
@@ -76,8 +83,17 @@ pub struct Mind {
     pub batches: u64,
     /// The last record it was given.
     pub last: Option<ExtendedSequenceNumber>,
-    /// How often it answered `shardEnded` without a checkpoint.
-    pub lazy: u32,
+}
+
+/// What a child finds when it gets a task.
+pub struct Scene<'a> {
+    pub settings: &'a ChildSettings,
+    pub weather: &'a ChildWeather,
+    pub poisoned: bool,
+    pub now: Time,
+    pub rng: &'a mut Rng,
+    /// What goes wrong with it.
+    pub mishaps: Vec<Mishap>,
 }
 
 /// What a child does with a task; `records` of `processRecords`.
@@ -85,25 +101,38 @@ pub fn script(
     kind: ActionKind,
     records: &[ExtendedSequenceNumber],
     mind: &mut Mind,
-    settings: &ChildSettings,
-    weather: &ChildWeather,
-    poisoned: bool,
-    now: Time,
-    rng: &mut Rng,
+    scene: &mut Scene<'_>,
 ) -> VecDeque<Step> {
+    let Scene {
+        settings,
+        weather,
+        poisoned,
+        now,
+        rng,
+        mishaps,
+    } = scene;
     let mut steps = VecDeque::new();
     let work = match kind {
-        ActionKind::ProcessRecords if rng.chance(weather.slow) => rng.between(
-            settings.batch_time,
-            weather.slow_for.max(settings.batch_time),
-        ),
+        ActionKind::ProcessRecords if rng.chance(weather.slow) => {
+            mishaps.push(Mishap::ChildSlow);
+            rng.between(
+                settings.batch_time,
+                weather.slow_for.max(settings.batch_time),
+            )
+        }
         ActionKind::ProcessRecords => rng.mostly_low(500, settings.batch_time),
         _ => rng.mostly_low(500, 50 * MS),
     };
     // Before or after the work, and so before or after its checkpoint.
     let crash_at = match kind {
-        ActionKind::ProcessRecords if poisoned => Some(0),
-        _ if rng.chance(weather.crash) => Some(rng.below(4)),
+        ActionKind::ProcessRecords if *poisoned => {
+            mishaps.push(Mishap::ChildPoisoned);
+            Some(0)
+        }
+        _ if rng.chance(weather.crash) => {
+            mishaps.push(Mishap::ChildCrashes);
+            Some(rng.below(4))
+        }
         _ => None,
     };
     let exit = |steps: &mut VecDeque<Step>, rng: &mut Rng| {
@@ -119,6 +148,7 @@ pub fn script(
         return steps;
     }
     if rng.chance(weather.hang) {
+        mishaps.push(Mishap::ChildHangs);
         match settings.timeout {
             Some(timeout) => {
                 steps.push_back(Step::Wait(timeout));
@@ -128,15 +158,22 @@ pub fn script(
                 }));
                 return steps;
             }
-            None => steps.push_back(Step::Wait(settings.calm_at.saturating_sub(now))),
+            None => steps.push_back(Step::Wait(settings.calm_at.saturating_sub(*now))),
         }
     }
     steps.push_back(Step::Wait(work));
     let asks: Vec<Ask> = match kind {
-        ActionKind::ProcessRecords => during_batch(records, mind, weather, rng),
+        ActionKind::ProcessRecords => during_batch(records, mind, weather, rng, mishaps),
+        ActionKind::ShutdownRequested if mind.habit == Checkpoints::Never => {
+            mishaps.push(Mishap::CheckpointNever);
+            Vec::new()
+        }
         ActionKind::ShutdownRequested => vec![all()],
-        ActionKind::ShardEnded => at_end(mind, weather, rng),
-        ActionKind::LeaseLost if rng.chance(weather.asks_when_lost) => vec![all()],
+        ActionKind::ShardEnded => at_end(mind, weather, rng, mishaps),
+        ActionKind::LeaseLost if rng.chance(weather.asks_when_lost) => {
+            mishaps.push(Mishap::AsksWhenLost);
+            vec![all()]
+        }
         _ => Vec::new(),
     };
     for ask in asks {
@@ -177,6 +214,7 @@ fn during_batch(
     mind: &mut Mind,
     weather: &ChildWeather,
     rng: &mut Rng,
+    mishaps: &mut Vec<Mishap>,
 ) -> Vec<Ask> {
     let (Some(first), Some(last)) = (records.first(), records.last()) else {
         return Vec::new();
@@ -189,8 +227,12 @@ fn during_batch(
         Checkpoints::LastRecord => vec![at(last)],
         Checkpoints::Middle => vec![at(middle)],
         Checkpoints::Every(n) if mind.batches.is_multiple_of(n) => vec![all()],
-        Checkpoints::Every(_) | Checkpoints::AtEndOnly => Vec::new(),
+        Checkpoints::Late => before.iter().map(at).collect(),
+        Checkpoints::Every(_) | Checkpoints::AtEndOnly | Checkpoints::Never => Vec::new(),
     };
+    if mind.habit == Checkpoints::Late && !asks.is_empty() {
+        mishaps.push(Mishap::CheckpointLate);
+    }
     if rng.chance(weather.odd_checkpoint) {
         let odd = match rng.below(5) {
             0 => ExtendedSequenceNumber::sentinel(Position::TrimHorizon),
@@ -202,14 +244,23 @@ fn during_batch(
                 ..last.clone()
             },
         };
+        mishaps.push(match odd > *last {
+            true => Mishap::CheckpointAhead,
+            false => Mishap::CheckpointBack,
+        });
         asks.push(at(&odd));
     }
     asks
 }
 
-fn at_end(mind: &mut Mind, weather: &ChildWeather, rng: &mut Rng) -> Vec<Ask> {
+fn at_end(
+    mind: &Mind,
+    weather: &ChildWeather,
+    rng: &mut Rng,
+    mishaps: &mut Vec<Mishap>,
+) -> Vec<Ask> {
     if rng.chance(weather.lazy_at_end) {
-        mind.lazy += 1;
+        mishaps.push(Mishap::LazyAtEnd);
         return Vec::new();
     }
     // Two ways to say that everything is done; the second is the one Java swallows (#211).

@@ -11,8 +11,8 @@ use kcl_daemon::ports::{ChildExit, Ending, Heard, Processor, ProcessorFactory, T
 use multilang_protocol::{CheckpointReply, CheckpointRequest, Dialect, EncodedBatch};
 use tokio::sync::oneshot;
 
-use super::habits::{Ask, ChildSettings, Mind, Step, script};
-use crate::trace::{ChildNumber, Told, What};
+use super::habits::{Ask, ChildSettings, Mind, Scene, Step, script};
+use crate::trace::{ChildNumber, Mishap, Told, What};
 use crate::world::{MS, Process, S, Time, World};
 
 /// Starts children for one process.
@@ -45,6 +45,8 @@ impl ProcessorFactory for SimFactory {
         };
         pause(&self.world, &self.process, takes).await;
         if fails {
+            let mishap = What::Mishap(Mishap::ChildNotStarted);
+            self.world.note_by(&self.process, mishap);
             return Err(ChildExit::NotStarted("no such file".to_owned()));
         }
         let number = self.world.next_child();
@@ -68,7 +70,6 @@ impl ProcessorFactory for SimFactory {
                 habit,
                 batches: 0,
                 last: None,
-                lazy: 0,
             },
         }))
     }
@@ -155,17 +156,21 @@ impl Processor for SimChild {
         let now = self.world.now();
         let weather = self.world.weather();
         let poisoned = weather.children.poisoned.contains(self.shard.as_str());
-        self.steps = script(
-            kind,
-            &records,
-            &mut self.mind,
-            &self.settings,
-            &weather.children,
+        let mut rng = self.world.rng();
+        let mut scene = Scene {
+            settings: &self.settings,
+            weather: &weather.children,
             poisoned,
             now,
-            &mut self.world.rng(),
-        );
-        drop(weather);
+            rng: &mut rng,
+            mishaps: Vec::new(),
+        };
+        self.steps = script(kind, &records, &mut self.mind, &mut scene);
+        let mishaps = scene.mishaps;
+        drop((rng, weather));
+        for mishap in mishaps {
+            self.note(What::Mishap(mishap));
+        }
         self.waiting = None;
     }
 

@@ -11,8 +11,8 @@ use kcl_daemon::core::sequence::{ExtendedSequenceNumber, InitialPosition, Positi
 use kcl_daemon::core::shard_sync::{child_leases, children_of};
 use kcl_daemon::core::stream::{ChildShard, IteratorStart, Record, ShardFilter};
 use kcl_daemon::ports::{
-    Ending, Heard, Processor, ProcessorFactory as _, ShardIterator, Stream as _, StreamErrorKind,
-    Task,
+    Ending, Heard, Processor, ProcessorFactory as _, ShardIterator, Stream as _, StreamError,
+    StreamErrorKind, Task,
 };
 use multilang_protocol::{
     ActionKind, BatchEncoder, CheckpointReply, CheckpointRequest, Data, EncodedBatch, RecordRef,
@@ -164,11 +164,14 @@ impl Consumer {
                 return self.give_way().await;
             }
             let page = match &iterator {
-                None => {
-                    iterator = self.open(lease, &checkpoint, last.as_ref()).await;
-                    self.worker.sleep(S / 5).await;
-                    continue;
-                }
+                None => match self.open(lease, &checkpoint, last.as_ref()).await {
+                    Ok(opened) => {
+                        iterator = opened;
+                        self.worker.sleep(S / 5).await;
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
                 Some(iterator) => {
                     let shard = lease.shard_id();
                     self.worker
@@ -179,6 +182,10 @@ impl Consumer {
             };
             let page = match page {
                 Ok(page) => page,
+                // The end of the shard, without children (E.4).
+                Err(error) if error.kind == StreamErrorKind::Gone => {
+                    return self.end(lease, Vec::new()).await;
+                }
                 Err(error) => {
                     if error.kind == StreamErrorKind::Expired {
                         iterator = None;
@@ -237,7 +244,7 @@ impl Consumer {
         lease: &Lease,
         checkpoint: &ExtendedSequenceNumber,
         last: Option<&ExtendedSequenceNumber>,
-    ) -> Option<ShardIterator> {
+    ) -> Result<Option<ShardIterator>, StreamError> {
         let start = match (last.map(|last| &last.position), &checkpoint.position) {
             (Some(Position::Number(number)), _) => {
                 IteratorStart::AfterSequenceNumber(number.clone())
@@ -250,8 +257,7 @@ impl Consumer {
             },
             (_, Position::TrimHorizon) => IteratorStart::TrimHorizon,
         };
-        let opened = self.worker.stream.iterator(&lease.shard_id(), &start).await;
-        opened.ok().flatten()
+        self.worker.stream.iterator(&lease.shard_id(), &start).await
     }
 
     /// Gives the child a task and hears it out.

@@ -41,6 +41,7 @@ impl JavaWorker {
                 operating_range: BTreeMap::new(),
                 support_code: Some(1),
                 support_updated: Some(now.seconds()),
+                ours_updated: None,
             };
             self.store.request(Op::PutMetrics(stats)).await;
             self.sleep(self.settings.report_every).await;
@@ -83,6 +84,7 @@ impl JavaWorker {
                     Some(version) => self.heartbeat(version).await,
                     None => self.try_to_lead(&mut foreign).await,
                 };
+                self.state().leads = mine.is_some();
             }
             if mine.is_some() && now >= next_run && !self.has(Bug::ZombieLeader) {
                 next_run = now + self.interval();

@@ -65,6 +65,7 @@ impl JavaWorker {
             max_leases: usize::MAX,
             max_steals: self.settings.max_steals,
             very_old_first: true,
+            count_finished: true,
         };
         let due = {
             let mut rng = self.world.rng();
@@ -102,7 +103,10 @@ impl JavaWorker {
                 self.sleep(5 * S).await;
                 continue;
             }
-            let leads = elect(&leases).is_none_or(|leader| leader == self.me);
+            let leads = match self.settings.version {
+                Version::V2 => elect(&leases).is_none_or(|leader| leader == self.me),
+                Version::V3 => self.state().leads,
+            };
             let found = first_hole(
                 leases
                     .iter()

@@ -72,6 +72,8 @@ pub struct State {
     /// Hand-offs as first seen by the leader.
     pub hand_offs: BTreeMap<LeaseKey, (Option<WorkerId>, Time)>,
     pub runs: u64,
+    /// Whether it has the leader's lock.
+    pub leads: bool,
 }
 
 /// The process.

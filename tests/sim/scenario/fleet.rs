@@ -6,7 +6,10 @@ use std::time::Duration;
 use kcl_daemon::core::aggregate::RangeFilter;
 use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
-use kcl_daemon::core::sequence::{ExtendedSequenceNumber, Position};
+use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::client_version::{self, ClientVersion};
+
+use kcl_daemon::core::time::WallTime;
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use kcl_daemon::os::entropy::SystemEntropy;
 use kcl_daemon::os::tasks::Spawner;
@@ -23,12 +26,12 @@ use kcl_daemon::worker::startup::{Patience, check_stream};
 use tokio::sync::watch;
 
 use super::load::SimProbe;
-use super::plan::{Incident, Plan};
+use super::plan::{Deployed, Incident, Plan};
 use crate::children::{ChildSettings, SimFactory};
 use crate::java::{JavaWorker, Settings, Version};
 use crate::store::SimStore;
 use crate::stream::SimStream;
-use crate::trace::{Item, Row, What};
+use crate::trace::{Item, Mishap, Row, What};
 use crate::weather::Weather;
 use crate::world::{Fate, Kind, Process, S, SimClock, Time, World};
 
@@ -49,6 +52,8 @@ pub struct Fleet {
     plan: Plan,
     children: Arc<ChildSettings>,
     places: Mutex<Vec<Place>>,
+    /// What runs at each place from its next start on.
+    deployed: Mutex<Vec<Deployed>>,
 }
 
 impl Fleet {
@@ -57,6 +62,7 @@ impl Fleet {
             world: Arc::clone(world),
             children: Arc::new(plan.children.clone()),
             places: Mutex::new(plan.workers.iter().map(|_| Place::default()).collect()),
+            deployed: Mutex::new(plan.workers.iter().map(Deployed::first).collect()),
             plan: plan.clone(),
         })
     }
@@ -64,6 +70,17 @@ impl Fleet {
     fn with<T>(&self, index: usize, change: impl FnOnce(&mut Place) -> T) -> T {
         let mut places = self.places.lock().expect("one thread");
         change(&mut places[index])
+    }
+
+    /// What a place runs now, or from its next start on.
+    fn deployed(&self, index: usize) -> Deployed {
+        self.deployed.lock().expect("one thread")[index]
+    }
+
+    fn deployed_as(&self, process: &Process) -> Deployed {
+        let mut workers = self.plan.workers.iter();
+        let index = workers.position(|worker| worker.name == process.name);
+        self.deployed(index.expect("processes have the names of their places"))
     }
 
     /// The process that runs at a place.
@@ -93,9 +110,12 @@ impl Fleet {
             },
             _ => Fate::NONE,
         };
-        let process =
-            self.world
-                .spawn_process(&worker.name, worker.kind, fate, worker.wall_skew_ms);
+        let process = self.world.spawn_process(
+            &worker.name,
+            self.deployed(index).kind,
+            fate,
+            worker.wall_skew_ms,
+        );
         let (stop, stop_view) = watch::channel(StopRequest::Run);
         self.with(index, |place| {
             place.process = Some(Arc::clone(&process));
@@ -107,6 +127,7 @@ impl Fleet {
         let resume = before > 0;
         let task = tokio::spawn(async move {
             fleet.world.note_by(&own, What::Started);
+            fleet.note_habits(&own);
             let end = fleet.work(&own, stop_view, resume).await;
             if own.is_dead() {
                 return;
@@ -120,6 +141,19 @@ impl Fleet {
             task.abort();
             fleet.vacate(index);
         });
+    }
+
+    /// What is special about a process that starts.
+    fn note_habits(&self, process: &Process) {
+        let kind = match process.kind {
+            Kind::Ours => None,
+            Kind::Java2 => Some(Mishap::JavaTwo),
+            Kind::Java3 => Some(Mishap::JavaThree),
+        };
+        let skewed = (process.wall_skew_ms() != 0).then_some(Mishap::ClockSkewed);
+        for mishap in kind.into_iter().chain(skewed) {
+            self.world.note_by(process, What::Mishap(mishap));
+        }
     }
 
     /// A process is gone; another one may come.
@@ -140,6 +174,10 @@ impl Fleet {
 
     /// Asks a worker to stop; it starts again after `again`.
     pub fn stop(&self, index: usize, request: StopRequest, again: Time) {
+        let mishap = match request {
+            StopRequest::AtOnce => Mishap::StopAtOnce,
+            _ => Mishap::StopGraceful,
+        };
         let stop = self.with(index, |place| {
             place.asked = Some(again);
             place.stop.clone()
@@ -148,6 +186,7 @@ impl Fleet {
             let number = process.number;
             // A frozen one hears it when it goes on.
             self.world.after_for(&process, 0, move |world| {
+                world.note(What::Mishap(mishap));
                 world.note(What::StopAsked { process: number });
                 stop.send_modify(|stop| *stop = (*stop).max(request));
             });
@@ -200,11 +239,12 @@ impl Fleet {
         let ports = self.ports(process);
         let (clock, entropy) = (&*ports.keeper.clock, &*ports.keeper.entropy);
         let me = WorkerId::new(&process.name);
+        let deployed = self.deployed_as(process);
         let joining = JoinSettings {
-            wanted: self.plan.wanted,
+            wanted: deployed.wanted.unwrap_or(self.plan.wanted),
             force: false,
-            migrate: false,
-            bake: Duration::from_secs(86_400),
+            migrate: deployed.migrate,
+            bake: self.plan.bake,
             failover: self.plan.failover,
             report_interval: self.plan.report_every,
         };
@@ -342,6 +382,7 @@ impl Fleet {
         match incident {
             Incident::Kill(index) => {
                 if let Some(process) = self.process(*index) {
+                    world.note(What::Mishap(Mishap::Killed));
                     world.kill(&process);
                 }
             }
@@ -352,7 +393,14 @@ impl Fleet {
                     world.freeze(&process, *stillness, *length);
                 }
             }
+            Incident::Skew(index, skew_ms) => {
+                if let Some(process) = self.process(*index) {
+                    world.note_by(&process, What::Mishap(Mishap::ClockJumps));
+                    process.skew(*skew_ms);
+                }
+            }
             Incident::Rolling(pause) => {
+                world.note(What::Mishap(Mishap::Rolling));
                 for index in 0..self.plan.workers.len() {
                     let fleet = Arc::clone(self);
                     world.after(pause * index as u64, move |_| {
@@ -361,6 +409,7 @@ impl Fleet {
                 }
             }
             Incident::TableDown(length) => {
+                world.note(What::Mishap(Mishap::TableDown));
                 world.note(What::Fault(format!("the table is down for {length} us")));
                 world.weather().table.down = true;
                 lift(*length, |weather| weather.table.down = false);
@@ -368,6 +417,7 @@ impl Fleet {
             Incident::CutOff(index, length) => {
                 if let Some(process) = self.process(*index) {
                     let number = process.number;
+                    world.note(What::Mishap(Mishap::CutOff));
                     world.note(What::Fault(format!("#{number} is cut off for {length} us")));
                     world.weather().table.cut_off.insert(number);
                     world.after(*length, move |world| {
@@ -376,6 +426,7 @@ impl Fleet {
                 }
             }
             Incident::StreamDown(length) => {
+                world.note(What::Mishap(Mishap::StreamDown));
                 world.note(What::Fault(format!("the stream is down for {length} us")));
                 world.weather().stream.down = true;
                 lift(*length, |weather| weather.stream.down = false);
@@ -389,53 +440,93 @@ impl Fleet {
                     _ => source.merge(index, now_ms),
                 };
                 drop(source);
+                if !events.is_empty() {
+                    world.note(What::Mishap(match incident {
+                        Incident::Split(_) => Mishap::Split,
+                        _ => Mishap::Merge,
+                    }));
+                }
                 for event in events {
                     world.note(event);
                 }
             }
             Incident::ExpireIterators => {
-                world.note(What::Fault("all iterators expire".to_owned()));
+                world.note(What::Mishap(Mishap::AllIteratorsExpired));
                 world.source().engine.expire_iterators();
             }
-            Incident::DeleteRow(which) => self.edit(*which, |_| None),
-            Incident::Disown(which) => self.edit(*which, |row| {
-                let mut row = row.clone();
-                if let Row::Lease { lease, .. } = &mut row {
-                    lease.owner = None;
-                }
-                Some(row)
-            }),
-            Incident::HandOff(which, to) => {
+            Incident::DeleteRow(which) => {
+                self.edit_of(Mishap::RowDeleted, |_| true, *which, |_| None);
+            }
+            Incident::Disown(which) => {
+                self.edit_lease(Mishap::OwnerRemoved, *which, |lease| lease.owner = None);
+            }
+            Incident::Give(which, to) => {
                 let to = WorkerId::new(to);
-                self.edit_of(Row::is_owned, *which, |row| {
-                    let mut row = row.clone();
-                    if let Row::Lease { lease, .. } = &mut row {
-                        lease.checkpoint_owner = lease.owner.replace(to);
-                    }
-                    Some(row)
+                self.edit_lease(Mishap::OwnerChanged, *which, |lease| lease.owner = Some(to));
+            }
+            Incident::RaiseCounter(which) => {
+                self.edit_lease(Mishap::CounterChanged, *which, |lease| {
+                    lease.counter = lease.counter.next();
                 });
             }
-            Incident::Garbage => {
-                let row = Arc::new(Row::Item {
-                    key: LeaseKey::new("shardId-garbage"),
-                    item: Item::Garbage,
+            Incident::HandOff(which, to) => {
+                let to = WorkerId::new(to);
+                self.edit_lease(Mishap::HandOffEdited, *which, |lease| {
+                    lease.checkpoint_owner = lease.owner.replace(to);
                 });
+            }
+            Incident::Replace(index, next) => {
+                self.deployed.lock().expect("one thread")[*index] = *next;
+                self.stop(*index, StopRequest::Graceful, S);
+            }
+            Incident::Tool(state) => {
+                if *state == ClientVersion::V2x {
+                    world.table().drop_index();
+                }
+                let at = WallTime::from_millis(world.wall_ms());
+                let key = LeaseKey::new(client_version::KEY);
+                let before = world.table().row(&key).cloned();
+                let item = before.as_ref().and_then(|row| row.as_client_version());
+                let after = item.map(|item| item.moved_to(*state, "KclMigrationTool", at));
+                let after = after.map(Row::client_version).map(Arc::new);
+                world.table().set(world.now(), &key, after.clone());
+                world.note(What::Edited { before, after });
+            }
+            Incident::Garbage | Incident::Foreign => {
+                let (key, item, mishap) = match incident {
+                    Incident::Garbage => ("shardId-garbage", Item::Garbage, Mishap::GarbageRow),
+                    _ => {
+                        let item = Item::Foreign("STREAM".to_owned());
+                        ("111122223333:orders:1", item, Mishap::ForeignRow)
+                    }
+                };
+                let key = LeaseKey::new(key);
+                let row = Arc::new(Row::Item { key, item });
                 world
                     .table()
                     .set(world.now(), row.key(), Some(Arc::clone(&row)));
                 let (before, after) = (None, Some(row));
+                world.note(What::Mishap(mishap));
                 world.note(What::Edited { before, after });
             }
         }
     }
 
-    fn edit(&self, which: usize, change: impl FnOnce(&Row) -> Option<Row>) {
-        self.edit_of(|_| true, which, change);
+    /// Edits a lease that has an owner by hand.
+    fn edit_lease(&self, mishap: Mishap, which: usize, change: impl FnOnce(&mut Lease)) {
+        self.edit_of(mishap, Row::is_owned, which, |row| {
+            let mut row = row.clone();
+            if let Row::Lease { lease, .. } = &mut row {
+                change(lease);
+            }
+            Some(row)
+        });
     }
 
     /// Edits one of some rows by hand.
     fn edit_of(
         &self,
+        mishap: Mishap,
         of: impl Fn(&Row) -> bool,
         which: usize,
         change: impl FnOnce(&Row) -> Option<Row>,
@@ -452,6 +543,7 @@ impl Fleet {
         table.set(now, before.key(), after.clone());
         drop(table);
         let before = Some(before);
+        world.note(What::Mishap(mishap));
         world.note(What::Edited { before, after });
     }
 
@@ -468,16 +560,6 @@ impl Fleet {
     pub fn stop_all(&self) {
         for index in 0..self.plan.workers.len() {
             self.stop(index, StopRequest::Graceful, Time::MAX);
-        }
-    }
-
-    /// Where nobody has read yet: the checkpoint of a lease that starts at the initial position.
-    pub fn initial_checkpoint(&self) -> ExtendedSequenceNumber {
-        match self.plan.position.sentinel().position {
-            position @ (Position::Latest | Position::AtTimestamp) => {
-                ExtendedSequenceNumber::sentinel(position)
-            }
-            _ => ExtendedSequenceNumber::sentinel(Position::TrimHorizon),
         }
     }
 }

@@ -13,17 +13,20 @@ mod outstanding;
 mod plan;
 
 pub use fleet::Fleet;
-pub use plan::{Incident, Plan, WorkerPlan};
+pub use plan::{Deployed, Incident, Plan};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kcl_daemon::core::ids::LeaseKey;
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::MigrationItem;
+use kcl_daemon::core::migration::client_version::ClientVersion;
 use kcl_daemon::core::shard_sync::initial_leases;
 use kcl_daemon::core::stream::ShardFilter;
+use kcl_daemon::core::time::WallTime;
 
-use crate::store::Table;
+use crate::store::{Legacy, Table};
 use crate::stream::Source;
 use crate::trace::{Row, Trace, What};
 use crate::world::{EPOCH_MS, MS, Rng, S, Time, World};
@@ -52,7 +55,14 @@ async fn live(plan: &Plan) -> Trace {
         false => (Table::default(), source),
     };
     let mut table = table;
+    (table.takes, table.row_bytes) = (plan.table_takes, plan.row_bytes);
     (table.index_takes, table.index_lag) = (plan.index_takes, plan.index_lag);
+    if plan.legacy {
+        let now = WallTime::from_millis(EPOCH_MS);
+        let version =
+            MigrationItem::created(ClientVersion::Init, ClientVersion::V3x, "kcl-3.4", now);
+        table.legacy = Some(Legacy::left_behind(version));
+    }
     let world = World::new(rng.next(), plan.weather.clone(), table, source);
     for event in before {
         world.note(event);

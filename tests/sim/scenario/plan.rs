@@ -6,7 +6,7 @@ use std::time::Duration;
 use kcl_daemon::core::assignment::problem::Strategy;
 use kcl_daemon::core::assignment::taker::Limits;
 use kcl_daemon::core::consumer::FailurePolicy;
-use kcl_daemon::core::migration::client_version::Configured;
+use kcl_daemon::core::migration::client_version::{ClientVersion, Configured};
 use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::joining::Wanted;
 
@@ -30,6 +30,32 @@ pub struct WorkerPlan {
     pub wall_skew_ms: i64,
     /// The number of its action at which its first process dies, and whether the action takes place.
     pub dies_at_action: Option<(u64, bool)>,
+    /// Its `clientVersionConfig`, if it is not that of the fleet.
+    pub wanted: Option<Wanted>,
+    /// `migrateAllEntitiesToLeaseTable`.
+    pub migrate: bool,
+}
+
+/// What runs at a worker's place from its next start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deployed {
+    /// Whose code.
+    pub kind: Kind,
+    /// Its `clientVersionConfig`, if it is not that of the fleet.
+    pub wanted: Option<Wanted>,
+    /// `migrateAllEntitiesToLeaseTable`.
+    pub migrate: bool,
+}
+
+impl Deployed {
+    /// What a worker's place runs at first.
+    pub fn first(worker: &WorkerPlan) -> Self {
+        Self {
+            kind: worker.kind,
+            wanted: worker.wanted,
+            migrate: worker.migrate,
+        }
+    }
 }
 
 /// Something that happens at a moment.
@@ -43,6 +69,8 @@ pub enum Incident {
     StopNow(usize, Time),
     /// A worker freezes.
     Freeze(usize, Stillness, Time),
+    /// A worker's wall clock jumps: it is off by this from now on, milliseconds.
+    Skew(usize, i64),
     /// One worker after the other is stopped and started.
     Rolling(Time),
     /// No request reaches the table for so long.
@@ -59,12 +87,22 @@ pub enum Incident {
     ExpireIterators,
     /// The n-th row is deleted by hand.
     DeleteRow(usize),
-    /// The n-th lease's owner is removed by hand.
+    /// The n-th owned lease's owner is removed by hand.
     Disown(usize),
+    /// The n-th owned lease is given to somebody by hand.
+    Give(usize, String),
+    /// The n-th owned lease's counter is raised by hand.
+    RaiseCounter(usize),
     /// The n-th lease that has an owner is handed off to somebody by hand.
-    HandOff(usize, &'static str),
+    HandOff(usize, String),
     /// A row that cannot be read appears.
     Garbage,
+    /// A worker is stopped, and something else is started in its place.
+    Replace(usize, Deployed),
+    /// `KclMigrationTool.py` writes `Migration3.0`; rolling back it deletes the index, too.
+    Tool(ClientVersion),
+    /// A row of another kind than any that workers write appears.
+    Foreign,
 }
 
 /// All that a seed stands for.
@@ -94,8 +132,16 @@ pub struct Plan {
     pub measures_load: bool,
     /// Bugs that the models of Java have in this world.
     pub bugs: BTreeSet<Bug>,
+    /// How large a row is: in a large table workers ask the index instead of reading all of it.
+    pub row_bytes: usize,
+    /// How long the table takes to be made.
+    pub table_takes: Time,
     /// How long the index of leases by owner takes to be made.
     pub index_takes: Time,
+    /// Whether the fleet was one of KCL 3.0 to 3.4, and left its tables behind.
+    pub legacy: bool,
+    /// `tableMigrationCompleteBakeTimeSeconds`.
+    pub bake: Duration,
     /// How far that index is behind.
     pub index_lag: Time,
     /// Limits of the taker.
@@ -151,6 +197,8 @@ impl Plan {
                     restarts_after: Some(3 * S),
                     wall_skew_ms: 0,
                     dies_at_action: None,
+                    wanted: None,
+                    migrate: false,
                 })
                 .collect(),
             position: InitialPosition::TrimHorizon,
@@ -161,12 +209,17 @@ impl Plan {
             report_every: Duration::from_secs(30),
             measures_load: false,
             bugs: BTreeSet::new(),
+            row_bytes: 400,
+            table_takes: 0,
             index_takes: 5 * S,
             index_lag: 0,
+            legacy: false,
+            bake: Duration::from_secs(86_400),
             limits: Limits {
                 max_leases: usize::MAX,
                 max_steals: 1,
                 very_old_first: true,
+                count_finished: true,
             },
             failure_policy: FailurePolicy::RESTART,
             children: ChildSettings {
@@ -230,6 +283,14 @@ impl Plan {
             Wanted::Explicit(Configured::V3x) => Kind::Java3,
             Wanted::Explicit(_) => Kind::Java2,
         };
+        match java {
+            // It breaks them (A.7).
+            Kind::Java2 => self
+                .incidents
+                .retain(|(_, incident)| *incident != Incident::Foreign),
+            // They do not start before the index is there (A.3), by which alone they find their leases.
+            _ => self.index_takes = self.index_takes.min(10 * S),
+        }
         for worker in self.workers.iter_mut().skip(1) {
             if rng.chance(500) {
                 worker.kind = java;
@@ -251,7 +312,8 @@ impl Plan {
         self.hand_off_timeout = Duration::from_micros(rng.between(f / 2, 3 * f));
         self.report_every = Duration::from_micros(rng.pick(&[f / 2, f, 30 * S]));
         self.measures_load = rng.chance(500);
-        self.index_takes = rng.pick(&[0, 10 * S, 600 * S]);
+        self.index_takes = rng.pick(&[0, 10 * S, 600 * S, 86_400 * S]);
+        self.row_bytes = rng.pick(&[400, 400, 16_000]);
         self.index_lag = rng.pick(&[0, 200 * MS, 2 * S]);
         // Assignment and hand-off take their time, and so does recovery.
         self.calm_at += 5 * f;
@@ -291,6 +353,9 @@ impl Plan {
         if rng.chance(200) {
             self.linger = rng.between(20, 120) * S;
         }
+        if rng.chance(200) {
+            self.table_takes = rng.between(S, 15 * S);
+        }
         self.old_rows = rng.chance(80);
         self.history = rng.chance(100);
     }
@@ -312,11 +377,7 @@ impl Plan {
             };
             // Where LATEST was is told by the wall clock until a record was read.
             if skewed && self.position != InitialPosition::Latest {
-                worker.wall_skew_ms = match assigned {
-                    false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
-                    // Whose clock is further off than that gets no leases (I.41).
-                    true => rng.pick(&[-report, -report / 2, report / 2, report]),
-                };
+                worker.wall_skew_ms = some_skew(rng, assigned, report);
             }
             if rng.chance(250) {
                 let action = rng.mostly_low(1, 300);
@@ -372,10 +433,11 @@ impl Plan {
 
     fn incidents(&mut self, rng: &mut Rng, f: Time) {
         let n = self.workers.len() as u64;
-        let mut kinds: Vec<u32> = (0..13).filter(|_| rng.chance(300)).collect();
+        let mut kinds: Vec<u32> = (0..14).filter(|_| rng.chance(300)).collect();
         if kinds.is_empty() {
             kinds.push(0);
         }
+        let report = i64::try_from(self.report_every.as_millis()).unwrap_or(0);
         let count = rng.mostly_low(0, 14);
         for _ in 0..count {
             let at = rng.between(S, self.calm_at);
@@ -400,14 +462,36 @@ impl Plan {
                 8 | 9 => Incident::Split(which),
                 10 => Incident::Merge(which),
                 11 => Incident::ExpireIterators,
-                _ => match rng.below(3) {
-                    0 => Incident::DeleteRow(which),
-                    1 => Incident::Garbage,
-                    _ => Incident::Disown(which),
-                },
+                12 if self.position != InitialPosition::Latest => {
+                    Incident::Skew(who, some_skew(rng, self.may_be_assigned(), report))
+                }
+                _ => self.edit(rng, which, who),
             };
             self.incidents.push((at, incident));
         }
         self.incidents.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Somebody edits the table by hand.
+    fn edit(&self, rng: &mut Rng, which: usize, who: usize) -> Incident {
+        let to = self.workers[who].name.clone();
+        match rng.below(8) {
+            0 => Incident::Foreign,
+            1 => Incident::DeleteRow(which),
+            2 => Incident::Garbage,
+            3 => Incident::Disown(which),
+            4 => Incident::RaiseCounter(which),
+            5 if self.may_be_assigned() => Incident::HandOff(which, to),
+            _ => Incident::Give(which, to),
+        }
+    }
+}
+
+/// How wrong a wall clock is, milliseconds.
+fn some_skew(rng: &mut Rng, assigned: bool, report: i64) -> i64 {
+    match assigned {
+        false => rng.pick(&[-3_600_000, -5_000, 4_000, 90_000, 86_400_000]),
+        // Whose clock is further off than that gets no leases (I.41).
+        true => rng.pick(&[-report, -report / 2, report / 2, report]),
     }
 }

@@ -16,10 +16,7 @@ use kcl_daemon::ports::{
 };
 
 use super::SimStore;
-use crate::trace::{Answer, Item, Op, Row};
-
-/// What DynamoDB would bill for a row, roughly.
-const ROW_BYTES: usize = 400;
+use crate::trace::{Answer, Item, LegacyOp, Op, Row};
 
 fn failed(answer: &Answer) -> StoreError {
     match answer {
@@ -71,7 +68,15 @@ impl LeaseStore for SimStore {
     }
 
     async fn legacy_coordinator_table(&self) -> Result<Option<String>, StoreError> {
-        Ok(None)
+        // Most worlds never had those tables; nobody counts what it costs to ask for them.
+        if !self.has_legacy() {
+            return Ok(None);
+        }
+        match self.request(Op::Legacy(LegacyOp::Exist)).await {
+            Answer::Created(true) => Ok(Some("simulated-CoordinatorState".to_owned())),
+            Answer::Created(false) => Ok(None),
+            answer => Err(failed(&answer)),
+        }
     }
 
     async fn scan(&self) -> Result<TableScan, StoreError> {
@@ -80,7 +85,7 @@ impl LeaseStore for SimStore {
             answer => return Err(failed(&answer)),
         };
         let mut scan = TableScan {
-            bytes: rows.len() * ROW_BYTES,
+            bytes: rows.len() * self.world.table().row_bytes,
             ..TableScan::default()
         };
         for row in rows {
@@ -100,6 +105,7 @@ impl LeaseStore for SimStore {
                         scan.foreign.push(foreign(key, "CLIENT_VERSION_MIGRATION"));
                         scan.client_version = Some(item.clone());
                     }
+                    Item::TableStatus(_) => scan.foreign.push(foreign(key, "TABLE_MIGRATION")),
                     Item::Foreign(kind) => scan.foreign.push(foreign(key, kind)),
                     Item::Garbage => scan.unreadable.push(UnreadableRow {
                         key,
@@ -152,14 +158,36 @@ fn foreign(key: String, kind: &str) -> ForeignItem {
     ForeignItem { key, kind }
 }
 
+/// The request for an item, in whichever table it is.
+fn of(place: Place, here: Op, legacy: LegacyOp) -> Op {
+    match place {
+        Place::LeaseTable => here,
+        Place::Legacy => Op::Legacy(legacy),
+    }
+}
+
+impl SimStore {
+    fn has_legacy(&self) -> bool {
+        self.world.table().legacy.is_some()
+    }
+
+    async fn item(&self, op: Op) -> Result<Option<Arc<Row>>, StoreError> {
+        match self.request(op).await {
+            Answer::Row(row) => Ok(row),
+            answer => Err(failed(&answer)),
+        }
+    }
+
+    async fn is_done(&self, op: LegacyOp) -> Result<bool, StoreError> {
+        happened(&self.request(Op::Legacy(op)).await)
+    }
+}
+
 #[async_trait]
 impl CoordinatorStore for SimStore {
     async fn leader(&self, place: Place) -> Result<Option<LockItem>, StoreError> {
-        only_here(place)?;
-        match self.request(Op::Leader).await {
-            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_leader).cloned()),
-            answer => Err(failed(&answer)),
-        }
+        let row = self.item(of(place, Op::Leader, LegacyOp::Leader)).await?;
+        Ok(row.as_deref().and_then(Row::as_leader).cloned())
     }
 
     async fn write_leader(
@@ -167,8 +195,9 @@ impl CoordinatorStore for SimStore {
         place: Place,
         write: &LockWrite,
     ) -> Result<LockOutcome, StoreError> {
-        only_here(place)?;
-        match self.request(Op::WriteLeader(write.clone())).await {
+        let (here, legacy) = (write.clone(), write.clone());
+        let op = of(place, Op::WriteLeader(here), LegacyOp::WriteLeader(legacy));
+        match self.request(op).await {
             Answer::Done => Ok(LockOutcome::Applied),
             Answer::Lost(_) => Ok(LockOutcome::Refused),
             Answer::Unknown => Ok(LockOutcome::Unknown),
@@ -180,13 +209,12 @@ impl CoordinatorStore for SimStore {
         &self,
         place: Place,
     ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
-        if place == Place::Legacy {
+        if place == Place::Legacy && !self.has_legacy() {
             return Ok(None);
         }
-        match self.request(Op::ClientVersion).await {
-            Answer::Row(row) => Ok(row.as_deref().and_then(Row::as_client_version).cloned()),
-            answer => Err(failed(&answer)),
-        }
+        let op = of(place, Op::ClientVersion, LegacyOp::ClientVersion);
+        let row = self.item(op).await?;
+        Ok(row.as_deref().and_then(Row::as_client_version).cloned())
     }
 
     async fn write_client_version(
@@ -194,38 +222,51 @@ impl CoordinatorStore for SimStore {
         place: Place,
         write: &ItemWrite<ClientVersion>,
     ) -> Result<bool, StoreError> {
-        only_here(place)?;
-        happened(&self.request(Op::WriteClientVersion(write.clone())).await)
+        let (here, legacy) = (write.clone(), write.clone());
+        let legacy = LegacyOp::WriteClientVersion(legacy);
+        let op = of(place, Op::WriteClientVersion(here), legacy);
+        happened(&self.request(op).await)
     }
-
-    // The tables of KCL 3.0 to 3.4 are not there.
 
     async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
-        Ok(None)
+        if !self.has_legacy() {
+            return Ok(None);
+        }
+        let row = self.item(Op::Legacy(LegacyOp::Status)).await?;
+        Ok(row.as_deref().and_then(Row::as_table_status).cloned())
     }
 
-    async fn write_table_status(&self, _: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
-        only_here(Place::Legacy).map(|()| false)
+    async fn write_table_status(&self, write: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
+        self.is_done(LegacyOp::WriteStatus(write.clone())).await
     }
 
-    async fn delete_table_status(&self, _: TableStatus) -> Result<bool, StoreError> {
-        only_here(Place::Legacy).map(|()| false)
+    async fn delete_table_status(&self, relies_on: TableStatus) -> Result<bool, StoreError> {
+        let op = Op::Legacy(LegacyOp::DeleteStatus(relies_on));
+        match self.request(op).await {
+            Answer::Deleted(done) => Ok(done),
+            answer => Err(failed(&answer)),
+        }
     }
 
     async fn legacy_items(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+        match self.request(Op::Legacy(LegacyOp::Items)).await {
+            Answer::Keys(keys) => Ok(keys.iter().map(|key| key.as_str().to_owned()).collect()),
+            answer => Err(failed(&answer)),
+        }
     }
 
-    async fn move_legacy_items(&self, _: &WorkerId, _: &[String]) -> Result<bool, StoreError> {
-        only_here(Place::Legacy).map(|()| false)
+    async fn move_legacy_items(&self, me: &WorkerId, keys: &[String]) -> Result<bool, StoreError> {
+        let op = LegacyOp::Move(me.clone(), keys.to_vec());
+        self.is_done(op).await
     }
 
     async fn complete_table_migration(
         &self,
-        _: &WorkerId,
-        _: &ItemWrite<TableStatus>,
+        me: &WorkerId,
+        write: &ItemWrite<TableStatus>,
     ) -> Result<bool, StoreError> {
-        only_here(Place::Legacy).map(|()| false)
+        let op = LegacyOp::Complete(me.clone(), write.clone());
+        self.is_done(op).await
     }
 }
 
@@ -241,30 +282,36 @@ fn happened(answer: &Answer) -> Result<bool, StoreError> {
 #[async_trait]
 impl WorkerMetricsStore for SimStore {
     async fn put(&self, place: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
-        only_here(place)?;
-        match self.request(Op::PutMetrics(stats.clone())).await {
+        let (here, legacy) = (stats.clone(), stats.clone());
+        let op = of(place, Op::PutMetrics(here), LegacyOp::PutMetrics(legacy));
+        match self.request(op).await {
             Answer::Done => Ok(()),
             answer => Err(failed(&answer)),
         }
     }
 
     async fn delete(&self, place: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
-        only_here(place)?;
-        match self.request(Op::DeleteMetrics(stats.clone())).await {
+        let (here, legacy) = (stats.clone(), stats.clone());
+        let legacy = LegacyOp::DeleteMetrics(legacy);
+        match self
+            .request(of(place, Op::DeleteMetrics(here), legacy))
+            .await
+        {
             Answer::Deleted(done) => Ok(done),
             answer => Err(failed(&answer)),
         }
     }
 
     async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError> {
-        Ok(Vec::new())
-    }
-}
-
-/// There is one table only.
-fn only_here(place: Place) -> Result<(), StoreError> {
-    match place {
-        Place::LeaseTable => Ok(()),
-        Place::Legacy => Err(StoreError::TableMissing("no such table".to_owned())),
+        if !self.has_legacy() {
+            return Ok(Vec::new());
+        }
+        match self.request(Op::Legacy(LegacyOp::ListMetrics)).await {
+            Answer::Rows(rows) => {
+                let metrics = rows.iter().filter_map(|row| row.as_metrics());
+                Ok(metrics.cloned().collect())
+            }
+            answer => Err(failed(&answer)),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::table::Effect;
-use crate::trace::{Answer, Op, What};
+use crate::trace::{Answer, Mishap, Op, What};
 use crate::world::{Process, Time, World};
 
 /// What becomes of a request.
@@ -45,7 +45,7 @@ impl SimStore {
         let (acts, dies) = self.process.act();
         let answer = acts.then(|| self.send(op));
         if dies {
-            self.world.kill(&self.process);
+            self.world.die_of_fate(&self.process);
         }
         match answer {
             Some(answer) => match answer.await {
@@ -78,10 +78,14 @@ impl SimStore {
             let _ = sender.send(answer);
         };
         let (world, process) = (&self.world, Arc::clone(&self.process));
-        match self.way(&op) {
+        let (way, mishap) = self.way(&op);
+        if let Some(mishap) = mishap {
+            self.world.note_by(&self.process, What::Mishap(mishap));
+        }
+        match way {
             Way::There { to, back } => world.after(to, move |world| {
-                let answer = arrive(world, &process, call, &op);
-                world.after_for(&process, back, move |world| tell(world, answer));
+                let (answer, wait) = arrive(world, &process, call, &op);
+                world.after_for(&process, back + wait, move |world| tell(world, answer));
             }),
             Way::NoAnswer { to, silent_for } => {
                 let caller = Arc::clone(&process);
@@ -104,24 +108,28 @@ impl SimStore {
         receiver
     }
 
-    fn way(&self, op: &Op) -> Way {
+    /// What becomes of a request, and what is wrong with that.
+    fn way(&self, op: &Op) -> (Way, Option<Mishap>) {
         let weather = self.world.weather();
         let weather = &weather.table;
         let mut rng = self.world.rng();
         let to = rng.mostly_low(500, weather.latency);
         let back = rng.mostly_low(500, weather.latency);
-        if weather.down || weather.cut_off.contains(&self.process.number) {
-            return Way::NoRequest {
-                silent_for: self.timeout,
-            };
+        let silent_for = self.timeout;
+        if weather.down {
+            return (Way::NoRequest { silent_for }, Some(Mishap::TableDown));
+        }
+        if weather.cut_off.contains(&self.process.number) {
+            return (Way::NoRequest { silent_for }, Some(Mishap::CutOff));
         }
         if rng.chance(weather.throttled) {
             let answer = Answer::Throttled;
-            return Way::Refused { back, answer };
+            return (Way::Refused { back, answer }, Some(Mishap::TableThrottles));
         }
         if rng.chance(weather.unavailable) {
             let answer = Answer::Unavailable;
-            return Way::Refused { back, answer };
+            let mishap = Mishap::TableUnavailable;
+            return (Way::Refused { back, answer }, Some(mishap));
         }
         // A connection that breaks is noticed sooner than one that is silent.
         let silent_for = match rng.below(3) {
@@ -129,20 +137,23 @@ impl SimStore {
             _ => self.timeout,
         };
         if rng.chance(weather.request_lost) {
-            return Way::NoRequest { silent_for };
+            return (Way::NoRequest { silent_for }, Some(Mishap::RequestLost));
         }
         if rng.chance(weather.answer_lost) {
-            return Way::NoAnswer { to, silent_for };
+            return (Way::NoAnswer { to, silent_for }, Some(Mishap::AnswerLost));
         }
         if rng.chance(weather.late) && is_write(op) {
             let to = rng.between(self.timeout / 2, self.timeout * 5);
-            return Way::NoAnswer { to, silent_for };
+            return (Way::NoAnswer { to, silent_for }, Some(Mishap::RequestLate));
         }
-        Way::There { to, back }
+        (Way::There { to, back }, None)
     }
 }
 
 fn is_write(op: &Op) -> bool {
+    if let Op::Legacy(op) = op {
+        return !op.is_read();
+    }
     !matches!(
         op,
         Op::Scan
@@ -155,13 +166,21 @@ fn is_write(op: &Op) -> bool {
     )
 }
 
-/// The request reaches the table.
-fn arrive(world: &Arc<World>, process: &Process, call: u64, op: &Op) -> Answer {
+/// The request reaches the table: the answer, and how long it is held back.
+fn arrive(world: &Arc<World>, process: &Process, call: u64, op: &Op) -> (Answer, Time) {
     let now = world.now();
     let staleness = world.weather().table.staleness;
-    let Effect { answer, written } = world
+    let Effect {
+        answer,
+        written,
+        wait,
+        mishap,
+    } = world
         .table()
         .carry_out(now, op, staleness, &mut world.rng());
+    if let Some(mishap) = mishap {
+        world.note_of(process, What::Mishap(mishap));
+    }
     match (written, &answer) {
         (Some((before, after)), _) => {
             let applied = What::Applied {
@@ -176,5 +195,5 @@ fn arrive(world: &Arc<World>, process: &Process, call: u64, op: &Op) -> Answer {
         }
         _ => {}
     }
-    answer
+    (answer, wait)
 }

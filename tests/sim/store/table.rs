@@ -10,7 +10,8 @@ use kcl_daemon::core::migration::ItemCondition;
 use kcl_daemon::core::migration::client_version;
 use kcl_daemon::ports::OwnerIndex;
 
-use crate::trace::{Answer, Op, Row};
+use super::Legacy;
+use crate::trace::{Answer, Mishap, Op, Row};
 use crate::world::{Rng, S, Time};
 
 /// How long a row's past is kept: longer than any read is stale.
@@ -43,13 +44,20 @@ impl Versions {
 #[derive(Default)]
 pub struct Table {
     rows: BTreeMap<LeaseKey, Versions>,
-    exists: bool,
+    /// Since when it can be used, if it was made.
+    active_from: Option<Time>,
+    /// How long it takes to be made.
+    pub takes: Time,
     /// When the index of leases by owner can be asked, if there is one.
     index_from: Option<Time>,
     /// How long that takes.
     pub index_takes: Time,
     /// How far the index is behind the table.
     pub index_lag: Time,
+    /// The tables of KCL 3.0 to 3.4, if they are there.
+    pub legacy: Option<Legacy>,
+    /// What DynamoDB bills for a row, roughly.
+    pub row_bytes: usize,
     calls: u64,
 }
 
@@ -59,14 +67,35 @@ pub struct Effect {
     pub answer: Answer,
     /// The row before and after, if something was written.
     pub written: Option<(Option<Arc<Row>>, Option<Arc<Row>>)>,
+    /// How long the answer is held back.
+    pub wait: Time,
+    /// What is wrong with the answer.
+    pub mishap: Option<Mishap>,
 }
 
 impl Effect {
-    fn nothing(answer: Answer) -> Self {
+    pub(super) fn written(
+        answer: Answer,
+        before: Option<Arc<Row>>,
+        after: Option<Arc<Row>>,
+    ) -> Self {
+        Self {
+            written: Some((before, after)),
+            ..Self::nothing(answer)
+        }
+    }
+
+    pub(super) fn nothing(answer: Answer) -> Self {
         Self {
             answer,
             written: None,
+            wait: 0,
+            mishap: None,
         }
+    }
+
+    fn but(self, mishap: Option<Mishap>) -> Self {
+        Self { mishap, ..self }
     }
 }
 
@@ -74,13 +103,18 @@ impl Table {
     /// A table that has these rows since for ever.
     pub fn with(rows: impl IntoIterator<Item = Row>) -> Self {
         let mut table = Self {
-            exists: true,
+            active_from: Some(0),
             ..Self::default()
         };
         for row in rows {
             table.set(0, &row.key().clone(), Some(Arc::new(row)));
         }
         table
+    }
+
+    /// An operator's tool deletes the index of leases by owner.
+    pub fn drop_index(&mut self) {
+        self.index_from = None;
     }
 
     /// The number of the next request.
@@ -123,18 +157,30 @@ impl Table {
         Effect {
             answer,
             written: Some((before, after)),
+            wait: 0,
+            mishap: None,
         }
     }
 
     /// Carries out a request; eventual reads see each row as it was up to `staleness` ago.
     pub fn carry_out(&mut self, now: Time, op: &Op, staleness: Time, rng: &mut Rng) -> Effect {
+        let creating = Some(Mishap::TableCreating);
+        if !matches!(op, Op::Open(_)) && self.active_from.is_none_or(|from| now < from) {
+            return Effect::nothing(Answer::Unavailable).but(creating);
+        }
         match op {
             Op::Open(with_index) => {
-                let new = !std::mem::replace(&mut self.exists, true);
+                let new = self.active_from.is_none();
+                let from = *self.active_from.get_or_insert(now + self.takes);
                 if new && *with_index {
-                    self.index_from = Some(now + self.index_takes);
+                    self.index_from = Some(from + self.index_takes);
                 }
-                Effect::nothing(Answer::Created(new))
+                // Whoever opens it looks again and again until it is there.
+                let wait = from.saturating_sub(now);
+                Effect {
+                    wait,
+                    ..Effect::nothing(Answer::Created(new)).but(creating.filter(|_| wait > 0))
+                }
             }
             Op::Index => Effect::nothing(Answer::Index(match self.index_from {
                 None => OwnerIndex::Absent,
@@ -147,15 +193,19 @@ impl Table {
             }
             Op::Query(owner) => {
                 if self.index_from.is_none_or(|from| now < from) {
-                    return Effect::nothing(Answer::Unavailable);
+                    return Effect::nothing(Answer::Unavailable).but(Some(Mishap::IndexAbsent));
                 }
                 let then = now.saturating_sub(rng.below(self.index_lag + 1));
-                let owned = |versions: &&Versions| {
-                    let lease = versions.at(then).and_then(|row| row.as_lease());
-                    lease.is_some_and(|lease| lease.owner.as_ref() == Some(owner))
+                let owned = |then: Time| {
+                    let rows = self.rows.iter().filter(move |(_, versions)| {
+                        let lease = versions.at(then).and_then(|row| row.as_lease());
+                        lease.is_some_and(|lease| lease.owner.as_ref() == Some(owner))
+                    });
+                    rows.map(|(key, _)| key.clone())
                 };
-                let keys = self.rows.iter().filter(|(_, versions)| owned(versions));
-                Effect::nothing(Answer::Keys(keys.map(|(key, _)| key.clone()).collect()))
+                let keys: Vec<LeaseKey> = owned(then).collect();
+                let behind = then < now && !owned(now).eq(keys.iter().cloned());
+                Effect::nothing(Answer::Keys(keys)).but(behind.then_some(Mishap::IndexBehind))
             }
             Op::Leader => {
                 let row = self.row(&LeaseKey::new(leader_lock::KEY)).cloned();
@@ -175,6 +225,7 @@ impl Table {
                 let row = self.row(&LeaseKey::new(client_version::KEY)).cloned();
                 Effect::nothing(Answer::Row(row))
             }
+            Op::Legacy(op) => self.carry_out_legacy(now, op),
             Op::WriteClientVersion(write) => {
                 let key = LeaseKey::new(client_version::KEY);
                 let current = self.row(&key).cloned();
@@ -206,11 +257,14 @@ impl Table {
             }
             Op::Scan => {
                 let mut rows = Vec::with_capacity(self.rows.len());
+                let mut stale = false;
                 for versions in self.rows.values() {
                     let seen = versions.at(now.saturating_sub(rng.below(staleness + 1)));
+                    let current = versions.current().map(Arc::as_ptr);
+                    stale |= seen.map(Arc::as_ptr) != current;
                     rows.extend(seen.cloned());
                 }
-                Effect::nothing(Answer::Rows(rows))
+                Effect::nothing(Answer::Rows(rows)).but(stale.then_some(Mishap::StaleRead))
             }
             Op::Get(key, strong) => {
                 let age = if *strong { 0 } else { rng.below(staleness + 1) };
@@ -251,10 +305,6 @@ impl Table {
                     Effect::nothing(Answer::Deleted(false))
                 }
             }
-            Op::DeleteAnyway(key) => match self.row(key) {
-                Some(_) => self.write(now, key, None, Answer::Deleted(true)),
-                None => Effect::nothing(Answer::Deleted(false)),
-            },
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kcl_daemon::core::hash_range::HashRange;
 use kcl_daemon::core::ids::ShardId;
 use kcl_daemon::core::sequence::SequenceNumber;
 use kcl_daemon::core::stream::{ChildShard, IteratorStart, Record, Shard, ShardFilter};
@@ -15,7 +16,7 @@ use kcl_daemon::ports::{
 use tokio::sync::oneshot;
 
 use super::source::{STREAM, Source, engine_id, sequence};
-use crate::trace::What;
+use crate::trace::{Mishap, What};
 use crate::weather::StreamWeather;
 use crate::world::{Process, Rng, S, Time, World};
 
@@ -66,7 +67,7 @@ impl SimStream {
         let (acts, dies) = self.process.act();
         let answer = acts.then(|| self.send(work));
         if dies {
-            self.world.kill(&self.process);
+            self.world.die_of_fate(&self.process);
         }
         match answer {
             Some(answer) => match answer.await {
@@ -91,16 +92,22 @@ impl SimStream {
         let to = rng.mostly_low(1_000, weather.latency);
         let back = rng.mostly_low(1_000, weather.latency);
         let process = Arc::clone(&self.process);
-        let failure = if weather.down || rng.chance(weather.hanging) {
-            Some((TIMEOUT, error(StreamErrorKind::Retry, "no answer")))
+        let no_answer = || (TIMEOUT, error(StreamErrorKind::Retry, "no answer"));
+        let failure = if weather.down {
+            Some((Mishap::StreamDown, no_answer()))
+        } else if rng.chance(weather.hanging) {
+            Some((Mishap::StreamHangs, no_answer()))
         } else if rng.chance(weather.throttled) {
-            Some((back, error(StreamErrorKind::SlowDown, "throttled")))
+            let error = error(StreamErrorKind::SlowDown, "throttled");
+            Some((Mishap::StreamThrottles, (back, error)))
         } else if rng.chance(weather.failing) {
-            Some((back, error(StreamErrorKind::Retry, "failed")))
+            let error = error(StreamErrorKind::Retry, "failed");
+            Some((Mishap::StreamFails, (back, error)))
         } else {
             None
         };
-        if let Some((delay, error)) = failure {
+        if let Some((mishap, (delay, error))) = failure {
+            self.world.note_by(&process, What::Mishap(mishap));
             self.world.after_for(&process, delay, move |_| {
                 let _ = sender.send(Err(error));
             });
@@ -125,22 +132,19 @@ fn distort(
     weather: &StreamWeather,
     rng: &mut Rng,
     filter: ShardFilter,
-) -> (Vec<Shard>, Option<&'static str>) {
+) -> (Vec<Shard>, Option<Mishap>) {
     if filter == ShardFilter::All && rng.chance(weather.stale_list) {
-        return (
-            source.before_reshard().to_vec(),
-            Some("of before the last reshard"),
-        );
+        return (source.before_reshard().to_vec(), Some(Mishap::ListStale));
     }
     if rng.chance(weather.short_list) {
         let kept = usize::try_from(rng.below(shards.len() as u64)).unwrap_or(0);
-        return (shards[..kept].to_vec(), Some("its last shards are missing"));
+        return (shards[..kept].to_vec(), Some(Mishap::ListShort));
     }
     if rng.chance(weather.open_parent) {
         let mut shards = shards;
         if let Some(closed) = shards.iter_mut().rev().find(|shard| shard.closed) {
             closed.closed = false;
-            return (shards, Some("a closed parent is shown as open"));
+            return (shards, Some(Mishap::ListOpenParent));
         }
         return (shards, None);
     }
@@ -188,8 +192,11 @@ impl Stream for SimStream {
             .await?;
         let listed = What::Listed {
             shards: shards.len(),
-            wrong,
+            wrong: wrong.map(Mishap::text),
         };
+        if let Some(wrong) = wrong {
+            self.world.note_by(&self.process, What::Mishap(wrong));
+        }
         self.world.note_by(&self.process, listed);
         Ok(shards)
     }
@@ -233,38 +240,67 @@ impl Stream for SimStream {
         limit: u32,
     ) -> Result<RecordsPage, StreamError> {
         let iterator = iterator.0.clone();
-        self.request(move |source, weather, rng, now_ms| {
-            if rng.chance(weather.expired) {
-                return Err(error(StreamErrorKind::Expired, "too old"));
-            }
-            source.engine.faults.empty_reads = u32::from(rng.chance(weather.empty_page));
-            source.engine.faults.omit_child_shards = rng.chance(weather.no_children);
-            let page = source
-                .engine
-                .get_records(&iterator, Some(limit as usize), None, now_ms)
-                .map_err(|cause| from_engine(&cause, StreamErrorKind::Expired))?;
-            Ok(RecordsPage {
-                records: page.records.iter().map(from_record).collect(),
-                next: page.next_iterator.map(ShardIterator),
-                millis_behind_latest: Some(page.millis_behind_latest),
-                children: page
-                    .child_shards
-                    .iter()
-                    .map(|child| ChildShard {
-                        id: ShardId::new(child.shard_id.to_string()),
-                        parents: child
-                            .parent_shards
-                            .iter()
-                            .map(|id| ShardId::new(id.to_string()))
-                            .collect(),
-                        hash_range: kcl_daemon::core::hash_range::HashRange {
-                            start: child.hash_key_range.start,
-                            end: child.hash_key_range.end,
-                        },
-                    })
-                    .collect(),
+        let page = self
+            .request(move |source, weather, rng, now_ms| {
+                Ok(read(source, weather, rng, &iterator, limit, now_ms))
             })
-        })
-        .await
+            .await?;
+        for mishap in page.1 {
+            self.world.note_by(&self.process, What::Mishap(mishap));
+        }
+        page.0
+    }
+}
+
+/// A page, and what is wrong with it.
+fn read(
+    source: &mut Source,
+    weather: &StreamWeather,
+    rng: &mut Rng,
+    iterator: &str,
+    limit: u32,
+    now_ms: i64,
+) -> (Result<RecordsPage, StreamError>, Vec<Mishap>) {
+    if rng.chance(weather.expired) {
+        let error = error(StreamErrorKind::Expired, "too old");
+        return (Err(error), vec![Mishap::IteratorExpired]);
+    }
+    let (empty, no_children) = (
+        rng.chance(weather.empty_page),
+        rng.chance(weather.no_children),
+    );
+    source.engine.faults.empty_reads = u32::from(empty);
+    source.engine.faults.omit_child_shards = no_children;
+    let page = source
+        .engine
+        .get_records(iterator, Some(limit as usize), None, now_ms)
+        .map_err(|cause| from_engine(&cause, StreamErrorKind::Expired));
+    let page = page.map(|page| RecordsPage {
+        records: page.records.iter().map(from_record).collect(),
+        next: page.next_iterator.map(ShardIterator),
+        millis_behind_latest: Some(page.millis_behind_latest),
+        children: page.child_shards.iter().map(from_child).collect(),
+    });
+    let is_end = page.as_ref().is_ok_and(|page| page.next.is_none());
+    let mishaps = [
+        (empty && page.is_ok(), Mishap::EmptyPage),
+        (no_children && is_end, Mishap::NoChildShards),
+    ];
+    let mishaps = mishaps.into_iter().filter(|(is, _)| *is);
+    (page, mishaps.map(|(_, mishap)| mishap).collect())
+}
+
+fn from_child(child: &kinesis::ChildShard) -> ChildShard {
+    ChildShard {
+        id: ShardId::new(child.shard_id.to_string()),
+        parents: child
+            .parent_shards
+            .iter()
+            .map(|id| ShardId::new(id.to_string()))
+            .collect(),
+        hash_range: HashRange {
+            start: child.hash_key_range.start,
+            end: child.hash_key_range.end,
+        },
     }
 }

@@ -3,9 +3,13 @@
 //! The simulation writes it; `ledger.rs` makes one of what real processors wrote down. A trace that
 //! lacks a kind of event is judged by the invariants that do without.
 
+mod legacy;
+mod mishap;
 mod render;
 mod row;
 
+pub use legacy::LegacyOp;
+pub use mishap::Mishap;
 pub use row::{Item, Row};
 
 use std::sync::Arc;
@@ -73,8 +77,6 @@ pub enum Op {
     Update(LeaseUpdate),
     /// A conditional delete of a lease.
     Delete(LeaseDeletion),
-    /// Java's delete, without condition.
-    DeleteAnyway(LeaseKey),
     /// Create the table, look whether it is there; with the index of leases by owner or without.
     Open(bool),
     /// Look whether the index is there.
@@ -95,6 +97,8 @@ pub enum Op {
     PutMetrics(WorkerMetricStats),
     /// Delete a worker's metrics if they are still these.
     DeleteMetrics(WorkerMetricStats),
+    /// A request to the tables of KCL 3.0 to 3.4.
+    Legacy(LegacyOp),
 }
 
 /// What a caller was told.
@@ -187,7 +191,9 @@ pub enum What {
     Calm,
     /// It did not become well again in the time it had; what is amiss.
     Unsettled(String),
-    /// Something else went wrong; told to people only.
+    /// Something goes wrong on purpose.
+    Mishap(Mishap),
+    /// How long something goes wrong, and where; told to people only.
     Fault(String),
 
     /// A process sent a request to the table.

@@ -32,7 +32,7 @@ impl Trace {
             let concerns = match &event.what {
                 What::Sent { call, op } => {
                     let concerns = match op {
-                        Op::Get(of, _) | Op::DeleteAnyway(of) => of == key,
+                        Op::Get(of, _) => of == key,
                         Op::Create(row) => row.key() == key,
                         Op::Update(update) => update.key == *key,
                         Op::Delete(deletion) => deletion.key == *key,
@@ -113,6 +113,7 @@ impl Trace {
             What::Thawed { process } => write!(out, "{} goes on", who(*process)),
             What::Calm => write!(out, "=== calm ==="),
             What::Unsettled(why) => write!(out, "not well: {why}"),
+            What::Mishap(mishap) => write!(out, "mishap: {}", mishap.text()),
             What::Fault(what) => write!(out, "fault: {what}"),
             What::Sent { call, op } => write!(out, "#{call} -> {}", op_text(op)),
             What::Applied { call, after, .. } => {
@@ -198,7 +199,6 @@ fn op_text(op: &Op) -> String {
             update.key, update.condition, update.change
         ),
         Op::Delete(deletion) => format!("delete {} at {:?}", deletion.key, deletion.counter),
-        Op::DeleteAnyway(key) => format!("delete {key} whatever it is"),
         Op::Open(index) => format!("open the table{}", if *index { " with index" } else { "" }),
         Op::Index => "how is the index".to_owned(),
         Op::CreateIndex => "create the index".to_owned(),
@@ -216,6 +216,7 @@ fn op_text(op: &Op) -> String {
         ),
         Op::PutMetrics(stats) => format!("put metrics {:?}", stats.stats),
         Op::DeleteMetrics(stats) => format!("delete metrics of {}", stats.worker),
+        Op::Legacy(op) => format!("of the old tables: {op:?}"),
     }
 }
 
@@ -228,6 +229,7 @@ fn row_text(row: Option<&Row>) -> String {
             }
             Item::ClientVersion(item) => format!("[client version {:?}]", item.now.state),
             Item::Metrics(stats) => format!("[metrics of {key} at {:?}]", stats.last_update),
+            Item::TableStatus(item) => format!("[{key} {:?}]", item.now.state),
             Item::Foreign(kind) => format!("[{kind} {key}]"),
             Item::Garbage => format!("[garbage {key}]"),
         },

@@ -7,7 +7,7 @@ use kcl_daemon::core::leader_lock::LockItem;
 use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::migration::MigrationItem;
 use kcl_daemon::core::migration::client_version::{self, ClientVersion};
-use kcl_daemon::core::sequence::ExtendedSequenceNumber;
+use kcl_daemon::core::migration::single_table::{self, TableStatus};
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 
 /// A row.
@@ -38,6 +38,8 @@ pub enum Item {
     Metrics(WorkerMetricStats),
     /// How far the fleet is from one algorithm to the other.
     ClientVersion(MigrationItem<ClientVersion>),
+    /// How far the move into one table is.
+    TableStatus(MigrationItem<TableStatus>),
     /// Another item of the 3.x coordination, of this `entityType`.
     Foreign(String),
     /// It looks like a lease and cannot be read.
@@ -66,6 +68,14 @@ impl Row {
         Self::Item {
             key: LeaseKey::new(client_version::KEY),
             item: Item::ClientVersion(item),
+        }
+    }
+
+    /// How far the move into one table is.
+    pub fn table_status(item: MigrationItem<TableStatus>) -> Self {
+        Self::Item {
+            key: LeaseKey::new(single_table::KEY),
+            item: Item::TableStatus(item),
         }
     }
 
@@ -114,6 +124,17 @@ impl Row {
         match self {
             Self::Item {
                 item: Item::ClientVersion(item),
+                ..
+            } => Some(item),
+            _ => None,
+        }
+    }
+
+    /// The state of the move into one table it is.
+    pub fn as_table_status(&self) -> Option<&MigrationItem<TableStatus>> {
+        match self {
+            Self::Item {
+                item: Item::TableStatus(item),
                 ..
             } => Some(item),
             _ => None,

@@ -8,27 +8,21 @@ mod clock;
 mod process;
 mod queue;
 mod random;
+mod words;
 
 pub use clock::SimClock;
-pub use process::{Fate, Kind, Process, Stillness};
-pub use queue::Time;
+pub use process::{Fate, Process};
 pub use random::Rng;
+pub use words::{EPOCH_MS, Kind, MS, S, Stillness, Time};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::store::Table;
 use crate::stream::Source;
-use crate::trace::{Event, ProcessInfo, Trace, What};
+use crate::trace::{Event, Mishap, ProcessInfo, Trace, What};
 use crate::weather::Weather;
 use queue::{Due, Queue};
-
-/// Microseconds of a millisecond.
-pub const MS: Time = 1_000;
-/// Microseconds of a second.
-pub const S: Time = 1_000_000;
-/// The wall clock when the world begins, milliseconds since the epoch.
-pub const EPOCH_MS: i64 = 1_750_000_000_000;
 
 /// Everything there is.
 pub struct World {
@@ -169,9 +163,21 @@ impl World {
             action(self);
         }
         if dies {
-            self.kill(process);
+            self.die_of_fate(process);
         }
         acts && !dies
+    }
+
+    /// The end that was fated: just before an action or just after it.
+    pub fn die_of_fate(self: &Arc<Self>, process: &Arc<Process>) {
+        self.note_by(
+            process,
+            What::Mishap(match process.dies_after_acting() {
+                true => Mishap::KilledAfterActing,
+                false => Mishap::KilledBeforeActing,
+            }),
+        );
+        self.kill(process);
     }
 
     /// Kills a process: none of its tasks ever runs again.
@@ -232,6 +238,10 @@ impl World {
         if !process.freeze(stillness, self.now()) {
             return;
         }
+        self.note(What::Mishap(match stillness {
+            Stillness::Stopped => Mishap::Stopped,
+            Stillness::Suspended => Mishap::Suspended,
+        }));
         self.note(What::Frozen {
             process: process.number,
             stillness,

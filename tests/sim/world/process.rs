@@ -2,28 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::queue::{Due, Time};
+use super::queue::Due;
+use super::words::{Kind, Stillness, Time};
 use super::{World, lock};
-
-/// Whose code a process runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The code under test.
-    Ours,
-    /// A model of KCL 2.x for Java.
-    Java2,
-    /// A model of KCL 3.5 for Java.
-    Java3,
-}
-
-/// How a process stands still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stillness {
-    /// As by SIGSTOP: time goes on for it, it wakes up late.
-    Stopped,
-    /// As a suspended machine: its monotonic clock stands still too, it does not know that it slept.
-    Suspended,
-}
 
 /// When a process dies by itself: after so many actions towards the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +36,8 @@ struct State {
     /// How long its clock stood still.
     suspended: Time,
     actions: u64,
+    /// How wrong its wall clock is.
+    wall_skew_ms: i64,
 }
 
 /// One process, from its start to its end; a restarted worker is another one.
@@ -64,8 +47,6 @@ pub struct Process {
     pub name: String,
     pub kind: Kind,
     fate: Fate,
-    /// How wrong its wall clock is.
-    wall_skew_ms: i64,
     /// What its monotonic clock showed when the world began.
     origin: Time,
     state: Mutex<State>,
@@ -89,7 +70,6 @@ impl Process {
             name: name.to_owned(),
             kind,
             fate,
-            wall_skew_ms,
             origin,
             after_death: Mutex::default(),
             state: Mutex::new(State {
@@ -97,6 +77,7 @@ impl Process {
                 backlog: Vec::new(),
                 suspended: 0,
                 actions: 0,
+                wall_skew_ms,
             }),
         }
     }
@@ -105,12 +86,18 @@ impl Process {
         matches!(lock(&self.state).life, Life::Dead)
     }
 
-    pub fn is_frozen(&self) -> bool {
-        matches!(lock(&self.state).life, Life::Frozen { .. })
+    pub fn wall_skew_ms(&self) -> i64 {
+        lock(&self.state).wall_skew_ms
     }
 
-    pub fn wall_skew_ms(&self) -> i64 {
-        self.wall_skew_ms
+    /// Sets its wall clock.
+    pub fn skew(&self, wall_skew_ms: i64) {
+        lock(&self.state).wall_skew_ms = wall_skew_ms;
+    }
+
+    /// Whether the action that it dies at still takes place.
+    pub fn dies_after_acting(&self) -> bool {
+        self.fate.after_acting
     }
 
     /// What is to happen at its death.

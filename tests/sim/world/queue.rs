@@ -9,8 +9,7 @@ use super::clock::Sleeper;
 use super::process::Process;
 use super::random::Rng;
 
-/// Microseconds since the world began.
-pub type Time = u64;
+pub use super::words::Time;
 
 type Action = Box<dyn FnOnce(&Arc<World>) + Send>;
 

@@ -139,7 +139,7 @@ fn a_worker_that_has_nothing_gets_its_full_share_when_it_joins() {
             "a>c hand off 2, b>c hand off 1",
         ),
         // Also when the difference would be too small to matter.
-        (true, "a:2% b:1%", "a=100*9", "a>b hand off 1"),
+        (true, "a:2% b:1%", "a=100*9", "a>b hand off 2"),
         // Whoever has one lease gives none.
         (true, "a:50% b:0%", "a=100", ""),
     ];
@@ -147,6 +147,19 @@ fn a_worker_that_has_nothing_gets_its_full_share_when_it_joins() {
         let mut fleet = fleet(workers, leases);
         fleet.settings.full_share_on_joining = full;
         assert_eq!(plan_of(&fleet), expected, "{full} {workers} / {leases}");
+    }
+}
+
+/// Leases are never quite alike: the half that is chosen at random may be the larger one.
+#[test]
+fn a_full_share_does_not_depend_on_which_leases_are_chosen() {
+    for workers in ["a b", "a:50% b:0%"] {
+        let mut fleet = fleet(workers, "a=97 a=99 a=101 a=103");
+        fleet.settings.full_share_on_joining = true;
+        for seed in 0..50 {
+            let plan = fleet.run(&mut chance(seed));
+            assert_eq!(words(&fleet, &plan), "a>b hand off 2", "{workers} {seed}");
+        }
     }
 }
 
@@ -216,6 +229,14 @@ fn a_dead_worker_is_no_target() {
     // One that has a living lease is alive, and so is the leader, whatever its leases look like.
     let fleet = super::rules::fleet("a:50% b:1%", "b!=100*4 b=100 a=100*2");
     assert!(fleet.run(&mut chance(1)).dead.is_empty());
+    // But what it let expire goes to another one: it may have died a moment ago.
+    for balance in [false, true] {
+        let mut fleet = super::rules::fleet("a:50% b:1%", "b!=100 b=100 a=100*2");
+        fleet.balance = balance;
+        assert_eq!(words(&fleet, &fleet.run(&mut chance(1))), "b>a assign 1");
+    }
+    let alone = super::rules::fleet("b:1%", "b!=100 b=100");
+    assert_eq!(alone.run(&mut chance(1)).active, 1);
     let fleet = super::rules::fleet("a:50% leader:1%", "leader!=100 a=100*2");
     assert!(fleet.run(&mut chance(1)).dead.is_empty());
 }
@@ -286,6 +307,47 @@ fn finished_leases_weigh_nothing_when_the_fleet_is_ours() {
     fleet.lease("", None).checkpoint = ExtendedSequenceNumber::SHARD_END;
     fleet.settings.max_leases = 2;
     assert_eq!(plan_of(&fleet), "->b assign 1");
+}
+
+#[test]
+fn finished_leases_leave_room_under_the_maximum() {
+    // Java counts them, and leaves the shards that the finished ones became to nobody (#202).
+    for words in ["a#=0*2 a=0*1 -=0*1", "a#=100*2 a=100*1 -=100*1"] {
+        let mut fleet = fleet("a", words);
+        fleet.settings.max_leases = 2;
+        assert_eq!(plan_of(&fleet), "->a assign 1", "{words}");
+        // What is finished finds an owner even where nobody has room, what is not does not.
+        fleet.settings.max_leases = 1;
+        fleet.lease("", Some(100.0)).checkpoint = ExtendedSequenceNumber::SHARD_END;
+        let plan = fleet.run(&mut chance(1));
+        assert_eq!(self::words(&fleet, &plan), "->a assign 1", "{words}");
+        assert_eq!(plan.moves[0].lease, 4);
+        assert_eq!(plan.unplaced, [3]);
+    }
+}
+
+#[test]
+fn a_fleet_is_all_ours_when_everybody_in_it_says_so() {
+    let ours = |fleet: &Fleet| is_all_ours(&fleet.leases, &fleet.workers, WALL, INTERVAL);
+    const INTERVAL: Duration = Duration::from_secs(30);
+    assert!(ours(&fleet("", "-=0")), "nobody is there");
+    let mut fleet = fleet("a b", "a=0 b=0 -=0");
+    assert!(ours(&fleet));
+    fleet.lease("a/b", None);
+    assert!(ours(&fleet));
+    fleet.lease("c", None);
+    assert!(!ours(&fleet), "an owner that reports nothing");
+    fleet.leases.pop();
+    fleet.lease("a/c", None);
+    assert!(!ours(&fleet), "an old owner that reports nothing");
+    fleet.leases.pop();
+    fleet.workers[1].ours_updated = None;
+    assert!(!ours(&fleet), "a worker of Java's");
+    fleet.workers[1].last_update = Some(WALL.seconds() - 3600);
+    fleet.leases.retain(|lease| {
+        lease.owner != Some(WorkerId::new("b")) && lease.checkpoint_owner.is_none()
+    });
+    assert!(ours(&fleet), "it is gone");
 }
 
 #[test]
