@@ -9,7 +9,7 @@ use super::world::{World, figure, seconds, wait_processed};
 const TEN_MEBIBYTES: usize = 10 << 20;
 /// Memory with such records in two shards: a line (13.3 MiB) with each child and one read ahead, and one
 /// each coming in.
-const LARGE_PEAK_MIB: u64 = 200;
+const LARGE_PEAK_MIB: u64 = 256;
 
 #[test]
 fn fifty_thousand_records_are_all_delivered_in_order() {
