@@ -7,7 +7,10 @@
 //! last bytes are written to the daemon's connection, so that nothing of the way is left out. A program of
 //! its own, because threads of a Python process hold each other up for milliseconds.
 
-#![allow(clippy::disallowed_methods, reason = "a program of the benches, not of the daemon")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program of the benches, not of the daemon"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -148,7 +148,7 @@ fn killed_leaders_are_replaced_across_kinds() {
 #[test]
 #[ignore = "takes minutes; tests/java/run-all runs it"]
 fn reshards_beside_java_lose_nothing_and_keep_the_order() {
-    let Some(scene) = scene("java-3-5-reshard", Kinesis::KinesisLocal, 2) else {
+    let Some(scene) = scene("java-3-5-reshard", Kinesis::NpmLocal, 2) else {
         return;
     };
     let properties = properties(&scene).set("cleanupLeasesUponShardCompletion", true);

@@ -29,7 +29,7 @@ pub enum Kinesis {
     /// ferrokinesis: for everything but reshards.
     Ferrokinesis,
     /// kinesis-local: tells ChildShards, which Java needs.
-    KinesisLocal,
+    NpmLocal,
     /// `kcl-daemon local serve`: tells them by enhanced fan-out too, where those of others do not, or not
     /// as the service does.
     Own,
@@ -61,7 +61,7 @@ impl Scene {
         let sandbox = Sandbox::new(name);
         let kinesis = match kinesis {
             Kinesis::Ferrokinesis => Server::Others(Peer::ferrokinesis(&sandbox, &[])?),
-            Kinesis::KinesisLocal => Server::Others(Peer::kinesis_local(&sandbox)?),
+            Kinesis::NpmLocal => Server::Others(Peer::kinesis_local(&sandbox)?),
             Kinesis::Own => Server::Own(Services::embedded(&sandbox, &[])),
         };
         let dynamodb = Peer::dynoxide(&sandbox)?;

@@ -129,11 +129,12 @@ pub fn new_leases_are_taken(trace: &Trace, rules: Rules, limit: Time) -> Vec<Vio
         let owned = write.after_lease().is_some_and(|l| l.owner.is_some());
         if is_new && !owned {
             unowned.insert(write.key.clone(), write.at);
-        } else if owned && let Some(since) = unowned.remove(write.key) {
-            if write.at > since + limit {
-                let text = format!("nobody took it for {} ms", (write.at - since) / MS);
-                wrong.push(history.violation("G.5", write.index, Some(write.key), text));
-            }
+        } else if owned
+            && let Some(since) = unowned.remove(write.key)
+            && write.at > since + limit
+        {
+            let text = format!("nobody took it for {} ms", (write.at - since) / MS);
+            wrong.push(history.violation("G.5", write.index, Some(write.key), text));
         }
     }
     wrong

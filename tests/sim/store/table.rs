@@ -61,12 +61,15 @@ pub struct Table {
     calls: u64,
 }
 
+/// A row before and after it was written, each if it was there.
+pub type Change = (Option<Arc<Row>>, Option<Arc<Row>>);
+
 /// What carrying out a request did.
 pub struct Effect {
     /// What the caller is told.
     pub answer: Answer,
     /// The row before and after, if something was written.
-    pub written: Option<(Option<Arc<Row>>, Option<Arc<Row>>)>,
+    pub written: Option<Change>,
     /// How long the answer is held back.
     pub wait: Time,
     /// What is wrong with the answer.
