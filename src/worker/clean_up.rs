@@ -6,7 +6,7 @@ use tracing::debug;
 
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::{Lease, LeaseDeletion};
-use crate::core::shard_sync::{CleanUp, children_of, clean_up, lost_children};
+use crate::core::shard_sync::{CleanUp, children_at_end, clean_up, lost_children};
 use crate::core::stream::ShardFilter;
 use crate::ports::{Clock, Entropy, LeaseStore, Stream};
 use crate::worker::family::create_child_leases;
@@ -116,7 +116,13 @@ impl CleanUpRound {
         };
         for lease in std::mem::take(&mut self.unclear) {
             let id = lease.shard_id();
-            let children = children_of(&id, &shards);
+            let children = match children_at_end(&id, &shards) {
+                Ok(children) => children,
+                Err(why) => {
+                    debug!(shard = %id, "the list of shards is not relied on: {why}");
+                    continue;
+                }
+            };
             if !children.is_empty() {
                 let lost = lost_children(&children, &shards, &self.leased);
                 debug!(shard = %id, children = lost.len(), "creating the leases of child shards anew");

@@ -166,13 +166,19 @@ impl Coordinator {
 
     /// How long a worker of this fleet may take to see what was assigned to it, beyond the failover time
     /// that its lease has anyway. Without the index, all but the leader and its deputies see it only when
-    /// they look at the table, and in a large table everybody looks seldom.
-    pub(super) fn time_for_adoption(&self) -> Duration {
-        if self.table_bytes <= SMALL_TABLE || self.index == OwnerIndex::Active {
+    /// they look at the table, and in a large table everybody looks seldom. Java looks twice in an
+    /// assignment interval (`leases.md` B.4), which is once in F, and begins with its next renewal.
+    pub(super) fn time_for_adoption(&self, all_ours: bool) -> Duration {
+        let ours = if self.table_bytes <= SMALL_TABLE || self.index == OwnerIndex::Active {
             Duration::ZERO
         } else {
             scan_interval(self.settings.failover, false, self.table_bytes)
-        }
+        };
+        let javas = match all_ours {
+            true => Duration::ZERO,
+            false => self.settings.assignment_interval / 2,
+        };
+        ours.max(javas)
     }
 
     /// Asks the index for this worker's leases, and reads those it does not hold.

@@ -75,7 +75,10 @@ impl Coordinator {
             return;
         }
         self.touch_own(now);
-        let adoption = self.time_for_adoption();
+        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
+        let interval = self.settings.report.report_every;
+        let all_ours = is_all_ours(&self.table, &self.members, wall, interval);
+        let adoption = self.time_for_adoption(all_ours);
         self.watch.leave_time_for_adoption(adoption);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
         // Whoever was found dead stays so until it reports again.
@@ -98,10 +101,8 @@ impl Coordinator {
         }
         led.members = members;
         let entropy = Arc::clone(&self.ports.keeper.entropy);
-        let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
-        let interval = self.settings.report.report_every;
         let settings = AssignmentSettings {
-            count_finished: !is_all_ours(&self.table, &self.members, wall, interval),
+            count_finished: !all_ours,
             ..self.settings.assignment.clone()
         };
         let plan = problem::run(

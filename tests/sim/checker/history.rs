@@ -164,10 +164,11 @@ impl<'a> History<'a> {
         history
     }
 
-    /// Whether all processes run the code under test.
-    pub fn all_are_ours(&self) -> bool {
-        let mut all = self.trace.processes.iter();
-        all.all(|info| info.kind == Kind::Ours)
+    /// Whether a worker of this name was never anything but a kcl-daemon. (Where all owners are, finished
+    /// leases weigh nothing.)
+    pub fn is_named_as_ours(&self, worker: &WorkerId) -> bool {
+        let mut others = self.trace.processes.iter().zip(&self.names);
+        !others.any(|(info, name)| info.kind != Kind::Ours && name == worker)
     }
 
     /// Whether a process runs the code under test, or what is judged in its place.

@@ -116,7 +116,6 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     // Owners at the last scan, whether each lease is finished, and how many were stolen since.
     let mut scans: BTreeMap<ProcessNumber, (Vec<Owned>, usize)> = BTreeMap::new();
-    let all_ours = history.all_are_ours();
     for (index, event) in history.trace.events.iter().enumerate() {
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
@@ -187,6 +186,8 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     counted.filter(|(o, _)| o.as_ref() == Some(worker)).count()
                 };
                 let has_more = |all| of(owner, all) > of(me, all);
+                let mut named = owners.iter().filter_map(|(owner, _)| owner.as_ref());
+                let all_ours = named.all(|owner| history.is_named_as_ours(owner));
                 let may = has_more(true) || all_ours && has_more(false);
                 let (of_me, of_owner) = (of(me, true), of(owner, true));
                 if as_dead || *stolen > history.rules.max_steals || !may {

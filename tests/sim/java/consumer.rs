@@ -386,8 +386,15 @@ impl Consumer {
     /// The end of the shard (E.4).
     async fn end(&mut self, lease: &Lease, mut children: Vec<ChildShard>) {
         if children.is_empty() {
-            let Ok(shards) = self.worker.stream.list_shards(ShardFilter::All).await else {
-                return;
+            let shards = loop {
+                // A task that failed is repeated.
+                match self.worker.stream.list_shards(ShardFilter::All).await {
+                    Ok(shards) => break shards,
+                    Err(_) => self.worker.sleep(S).await,
+                }
+                if self.lease().is_none() || self.is_to_give_way() {
+                    return self.give_way().await;
+                }
             };
             children = children_of(&lease.shard_id(), &shards);
         }
