@@ -137,8 +137,16 @@ impl CleanUpRound {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
-    use crate::core::sequence::ExtendedSequenceNumber;
+    use crate::core::hash_range::HashRange;
+    use crate::core::sequence::{ExtendedSequenceNumber, SequenceNumber};
+    use crate::core::stream::{IteratorStart, Shard};
+    use crate::os::clock::SystemClock;
+    use crate::os::entropy::SystemEntropy;
+    use crate::ports::{RecordsPage, ShardIterator, StreamError, StreamSummary};
+    use crate::worker::testing::MemoryStore;
 
     fn lease(id: &str, checkpoint: &str, children: &[&str]) -> Lease {
         let mut lease = Lease::new(
@@ -173,5 +181,70 @@ mod tests {
         let round = CleanUpRound::plan(&[LeaseKey::new("a")], &missing, true);
         assert!(round.asks());
         assert_eq!(*round.missing(), BTreeSet::from([ShardId::new("c")]));
+    }
+
+    /// A stream that is nothing but a list of shards.
+    struct Listed(Vec<Shard>);
+
+    #[async_trait]
+    impl Stream for Listed {
+        fn name(&self) -> &str {
+            "listed"
+        }
+
+        async fn describe(&self) -> Result<StreamSummary, StreamError> {
+            unreachable!("clean-up does not ask for it")
+        }
+
+        async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
+            Ok(self.0.clone())
+        }
+
+        async fn iterator(
+            &self,
+            _: &ShardId,
+            _: &IteratorStart,
+        ) -> Result<Option<ShardIterator>, StreamError> {
+            unreachable!("clean-up reads nothing")
+        }
+
+        async fn get_records(
+            &self,
+            _: &ShardId,
+            _: &ShardIterator,
+            _: u32,
+        ) -> Result<RecordsPage, StreamError> {
+            unreachable!("clean-up reads nothing")
+        }
+    }
+
+    fn shard(id: &str, end: u128) -> Shard {
+        Shard {
+            id: ShardId::new(id),
+            parents: Vec::new(),
+            hash_range: HashRange { start: 0, end },
+            starting_sequence: SequenceNumber::parse("1").unwrap(),
+            closed: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_counts_as_unknown_only_by_a_whole_list() {
+        let finished = lease("a", "SHARD_END", &["c"]);
+        for (end, deleted) in [(u128::MAX, true), (u128::MAX / 2, false)] {
+            let store = MemoryStore::with([finished.clone()]);
+            let round = CleanUpRound::plan(
+                &[finished.key.clone()],
+                std::slice::from_ref(&finished),
+                true,
+            );
+            let stream = Listed(vec![shard("z", end)]);
+            let clock = SystemClock::new();
+            let round = round
+                .run(&store, &stream, &clock, &SystemEntropy::from_seed(1))
+                .await;
+            assert_eq!(!round.deleted().is_empty(), deleted, "{end}");
+            assert_eq!(store.rows().is_empty(), deleted, "{end}");
+        }
     }
 }
