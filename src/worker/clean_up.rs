@@ -234,7 +234,7 @@ mod tests {
         for (end, deleted) in [(u128::MAX, true), (u128::MAX / 2, false)] {
             let store = MemoryStore::with([finished.clone()]);
             let round = CleanUpRound::plan(
-                &[finished.key.clone()],
+                std::slice::from_ref(&finished.key),
                 std::slice::from_ref(&finished),
                 true,
             );
