@@ -1,17 +1,14 @@
 //! What the tests of this directory share: real processes, a clock that is set by hand, and a log
 //! that can be read.
 
-use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use multilang_protocol::{
     BatchEncoder, CheckpointReply, CheckpointRequest, Data, EncodedBatch, RecordRef,
 };
 use tokio::sync::watch;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::factory::{ChildFactory, ChildSettings, Identity};
 use super::process::ChildProcess;
@@ -20,6 +17,7 @@ use crate::core::sequence::{ExtendedSequenceNumber, Position};
 use crate::core::time::Moment;
 use crate::os::clock::SystemClock;
 use crate::os::environment::Environment;
+use crate::os::hearing::{Hearing, Logged};
 use crate::os::process::{Launcher, LauncherSettings};
 use crate::os::rerun::Watchdog;
 use crate::ports::{BoxFuture, Clock, Heard, Processor, Task};
@@ -221,35 +219,18 @@ impl Clock for ManualClock {
     }
 }
 
-/// A line of the log: level, and all fields in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Logged {
-    pub(super) level: tracing::Level,
-    pub(super) fields: Vec<(String, String)>,
-}
-
-impl Logged {
-    pub(super) fn field(&self, name: &str) -> &str {
-        let mut fields = self.fields.iter();
-        fields
-            .find(|(key, _)| key == name)
-            .map_or("", |(_, value)| value)
-    }
-}
-
-/// Everything that is logged with target `child` on this thread while the guard lives.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<Logged>>>);
+/// Everything that is logged with target `child` on this thread.
+pub(super) struct Log(Hearing);
 
 impl Log {
-    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::registry().with(log.clone());
-        (log, tracing::subscriber::set_default(subscriber))
+    pub(super) fn capture() -> Self {
+        Self(Hearing::start())
     }
 
     pub(super) fn lines(&self) -> Vec<Logged> {
-        self.0.lock().unwrap().clone()
+        let mut lines = self.0.events();
+        lines.retain(|line| line.target == "child");
+        lines
     }
 
     /// Level, stream and message of all lines above DEBUG that came from the child itself.
@@ -264,27 +245,5 @@ impl Log {
                 (line.level, stream.to_owned(), text.to_owned())
             })
             .collect()
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
-        struct Fields(Vec<(String, String)>);
-        impl Visit for Fields {
-            fn record_str(&mut self, field: &Field, value: &str) {
-                self.0.push((field.name().to_owned(), value.to_owned()));
-            }
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                self.0.push((field.name().to_owned(), format!("{value:?}")));
-            }
-        }
-        if event.metadata().target() == "child" {
-            let mut fields = Fields(Vec::new());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(Logged {
-                level: *event.metadata().level(),
-                fields: fields.0,
-            });
-        }
     }
 }

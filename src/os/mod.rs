@@ -18,6 +18,8 @@ pub mod clock;
 pub mod entropy;
 pub mod environment;
 pub mod guardian;
+#[cfg(test)]
+pub(crate) mod hearing;
 pub mod limits;
 pub mod lock;
 pub mod memory;

@@ -1,8 +1,6 @@
-use std::io::Write;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use tracing::subscriber::DefaultGuard;
 
 use super::*;
 use crate::core::migration::client_version::ClientVersion;
@@ -10,6 +8,7 @@ use crate::core::migration::single_table::TableStatus;
 use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
+use crate::os::hearing::Hearing;
 
 /// What happens to calls on the lock's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,53 +94,16 @@ impl CoordinatorStore for Row {
     }
 }
 
-/// Log lines of this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn listen(&self) -> DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || log.clone())
-            .with_ansi(false)
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn lines(&self, with: &str) -> Vec<String> {
-        let bytes = self.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines()
-            .filter(|line| line.contains(with))
-            .map(str::to_owned)
-            .collect()
-    }
-}
-
 struct Bench {
     row: Arc<Row>,
     clock: Arc<SystemClock>,
     leadership: Leadership,
-    log: Log,
-    _listening: DefaultGuard,
+    log: Hearing,
 }
 
 impl Bench {
     fn new(item: Option<LockItem>, mood: Mood) -> Self {
-        let log = Log::default();
-        let listening = log.listen();
+        let log = Hearing::start();
         let row = Arc::new(Row {
             item: Mutex::new(item),
             mood: Mutex::new(mood),
@@ -164,13 +126,18 @@ impl Bench {
             clock,
             leadership,
             log,
-            _listening: listening,
         }
     }
 
     async fn pass(&self, seconds: u64) {
         let time = Duration::from_secs(seconds);
         self.clock.sleep_until(self.clock.now() + time).await;
+    }
+
+    /// Log lines with these words.
+    fn lines(&self, with: &str) -> Vec<String> {
+        let lines = self.log.events().into_iter().map(|event| event.line());
+        lines.filter(|line| line.contains(with)).collect()
     }
 
     fn leads(&self) -> bool {
@@ -198,7 +165,7 @@ async fn a_dead_leader_is_replaced_before_anybody_is_alarmed() {
     assert!(bench.leads());
     bench.pass(600).await;
     assert!(bench.leads());
-    assert_eq!(bench.log.lines(ALARM), Vec::<String>::new());
+    assert_eq!(bench.lines(ALARM), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,18 +190,18 @@ async fn three_minutes_without_a_leader_are_an_alarm_that_says_why() {
     for (item, mood, why) in cases {
         let bench = Bench::new(item, mood);
         bench.pass(170).await;
-        assert_eq!(bench.log.lines(ALARM), Vec::<String>::new());
+        assert_eq!(bench.lines(ALARM), Vec::<String>::new());
         bench.pass(30).await;
-        let alarms = bench.log.lines(ALARM);
+        let alarms = bench.lines(ALARM);
         assert_eq!(alarms.len(), 1, "{alarms:?}");
         assert!(alarms[0].contains(why), "{alarms:?}");
         assert!(alarms[0].contains("ERROR"), "{alarms:?}");
         bench.pass(600).await;
-        assert_eq!(bench.log.lines(ALARM).len(), 1, "told once");
+        assert_eq!(bench.lines(ALARM).len(), 1, "told once");
         *bench.row.mood.lock().unwrap() = Mood::Good;
         // In the third case the row counts from the first time that it could be read.
         bench.pass(140).await;
         assert!(bench.leads());
-        assert_eq!(bench.log.lines("there is a leader again").len(), 1);
+        assert_eq!(bench.lines("there is a leader again").len(), 1);
     }
 }

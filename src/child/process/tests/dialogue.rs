@@ -166,7 +166,7 @@ async fn what_is_said_ahead_waits_for_the_reply() {
         "begin(); hear(); checkpoint('1'); checkpoint('2'); answer('processRecords'); line('printed')
 assert [hear()['sequenceNumber'] for _ in range(2)] == ['1', '2']; hear()",
     );
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     child.send(Task::ProcessRecords(batch(1)));
     let first = request(&mut child).await;

@@ -172,7 +172,7 @@ async fn a_child_that_ignores_everything_is_killed_in_bounded_time() {
             settings.terminate_grace = Duration::from_millis(50);
         },
     );
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     assert_eq!(child.end(Ending::Gently).await, ChildExit::Ended);
     assert!(!fixture.launcher.owns(child.pid().unwrap()));

@@ -30,7 +30,7 @@ hear(); line("x" * 14_000_000)
 say(action="status", padding="y" * 14_000_000, responseFor="initialize"); hear()
 "#,
     );
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     assert_eq!(child.end(Ending::Gently).await, ChildExit::Ended);
     let output = log.output();

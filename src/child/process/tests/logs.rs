@@ -15,7 +15,7 @@ line('{"action": "Status", "responseFor": "initialize"}')
 sys.stderr.write("e" * 20_000 + "\nlast words")
 "#,
     );
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.start().await;
     let pid = child.pid().unwrap();
     assert_eq!(child.next().await, Heard::Ended(ChildExit::Exited(0)));
@@ -57,7 +57,7 @@ sys.stderr.write("e" * 20_000 + "\nlast words")
 #[tokio::test]
 async fn messages_are_debug_and_never_output() {
     let fixture = Fixture::shell("begin; exit 0");
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     assert_eq!(child.next().await, Heard::Ended(ChildExit::Exited(0)));
     assert_eq!(log.output(), []);
@@ -84,7 +84,7 @@ async fn too_many_lines_are_counted_instead() {
         "begin(); sys.stderr.write('x\\n' * 5000); sys.stderr.flush(); hear()",
         |settings| settings.lines_per_second = 10,
     );
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     let suppressed = |log: &Log| -> usize {
         let lines = log.lines();

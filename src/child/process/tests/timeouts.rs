@@ -57,7 +57,7 @@ async fn noise_does_not_restart_the_time() {
     let clock = ManualClock::new();
     let body = "begin(); hear(); line('busy'); time.sleep(1000)";
     let fixture = Fixture::python_by(&clock, 10, body);
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     child.send(Task::ProcessRecords(batch(1)));
     clock.advance(9);
@@ -93,7 +93,7 @@ async fn an_answer_that_is_there_wins_over_the_time() {
     let clock = ManualClock::new();
     let body = "begin(); hear(); answer('processRecords'); line('said'); hear()";
     let fixture = Fixture::python_by(&clock, 10, body);
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let mut child = fixture.initialized().await;
     child.send(Task::ProcessRecords(batch(1)));
     // The consumer is busy elsewhere; the answer has been read meanwhile.
