@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::Place;
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Lease, LeaseDeletion, LeaseUpdate};
@@ -9,7 +10,6 @@ use crate::core::migration::client_version::ClientVersion;
 use crate::core::migration::single_table::TableStatus;
 use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::core::worker_stats::WorkerMetricStats;
-use super::Place;
 
 /// How a conditional write ended.
 #[derive(Debug, Clone, PartialEq)]
