@@ -212,7 +212,11 @@ pub fn swarm(default_seeds: u64) {
     let failures = failures.into_inner().expect("no panic under it");
     if let Some((_, first)) = failures.first {
         let seeds: Vec<String> = failures.seeds.into_values().collect();
-        panic!("{first}\n{} failing seeds:\n{}", seeds.len(), seeds.join("\n"));
+        panic!(
+            "{first}\n{} failing seeds:\n{}",
+            seeds.len(),
+            seeds.join("\n")
+        );
     }
     assert!(
         missing.is_empty(),
