@@ -1,14 +1,18 @@
-//! A lease table in memory, with faults, for the tests of the drivers.
+//! A lease table in memory, with faults, and a stream that is a list, for the tests of the drivers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
-use crate::core::ids::{LeaseKey, WorkerId};
+use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::lease::{Counter, Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
-use crate::ports::{Created, LeaseStore, OwnerIndex, StoreError, TableScan, Written};
+use crate::core::stream::{IteratorStart, Shard, ShardFilter};
+use crate::ports::{
+    Created, LeaseStore, OwnerIndex, RecordsPage, ShardIterator, StoreError, Stream, StreamError,
+    StreamSummary, TableScan, Written,
+};
 
 /// What happens to the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,4 +174,39 @@ pub fn owned(key: &str, owner: &str) -> Lease {
 /// A position.
 pub fn at(number: &str) -> ExtendedSequenceNumber {
     ExtendedSequenceNumber::sentinel(number.parse().unwrap())
+}
+
+/// A stream that is nothing but a list of shards.
+pub struct Listed(pub Vec<Shard>);
+
+#[async_trait]
+impl Stream for Listed {
+    fn name(&self) -> &str {
+        "listed"
+    }
+
+    async fn describe(&self) -> Result<StreamSummary, StreamError> {
+        unreachable!("only the list of shards is asked for")
+    }
+
+    async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
+        Ok(self.0.clone())
+    }
+
+    async fn iterator(
+        &self,
+        _: &ShardId,
+        _: &IteratorStart,
+    ) -> Result<Option<ShardIterator>, StreamError> {
+        unreachable!("nothing is read")
+    }
+
+    async fn get_records(
+        &self,
+        _: &ShardId,
+        _: &ShardIterator,
+        _: u32,
+    ) -> Result<RecordsPage, StreamError> {
+        unreachable!("nothing is read")
+    }
 }
