@@ -23,6 +23,7 @@ mod store;
 mod stream;
 mod targets;
 mod trace;
+mod twins;
 mod weather;
 mod world;
 

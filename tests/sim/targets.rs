@@ -7,12 +7,12 @@ use kcl_daemon::core::migration::client_version::Configured;
 use kcl_daemon::worker::joining::Wanted;
 
 use crate::checker::bounds;
-use crate::runner::{expect_sound, rules};
+use crate::runner::{expect_sound, number, rules};
 use crate::scenario::{Incident, Plan};
 use crate::trace::{Trace, What};
 use crate::world::{MS, S, Stillness, Time};
 
-/// Every world is tried with a few seeds.
+/// Every world is tried with a few seeds; with `SIM_WORLDS` of them when that is set.
 const SEEDS: u64 = 4;
 /// `failoverTimeMillis` of these worlds.
 const F: Time = 10 * S;
@@ -28,7 +28,7 @@ fn each(
     look: impl Fn(&Trace, &Plan, &str),
 ) {
     for algorithm in ALGORITHMS {
-        for seed in 0..SEEDS {
+        for seed in 0..number("SIM_WORLDS").unwrap_or(SEEDS) {
             let mut plan = Plan::quiet(seed, workers, shards);
             plan.wanted = Wanted::Explicit(algorithm);
             change(&mut plan);

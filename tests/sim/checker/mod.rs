@@ -11,7 +11,7 @@
 //! | I.6 what is lost is not used | `fencing::what_is_lost_is_not_used` |
 //! | I.7 doubts are resolved by reading | `fencing::doubts_are_resolved_by_reading` |
 //! | I.8 renewals are never late | `fencing::renewals_are_never_late` |
-//! | I.9 one process has an id | `ownership::one_process_has_an_id`; the swarm has no two of one id, real processes do (`tests/fleet/same_worker_id.rs`) |
+//! | I.9 one process has an id | `ownership::one_process_has_an_id`, in the worlds of `twins.rs`: the swarm has no two of one id |
 //! | I.10 adopted by a write | `ownership::adopted_by_a_write` |
 //! | I.11 unknown attributes survive | `rows::unknown_attributes_survive` |
 //! | I.12 only leases are written | `rows::only_leases_are_written` |

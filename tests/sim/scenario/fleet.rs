@@ -552,7 +552,10 @@ impl Fleet {
         *self.world.weather() = Weather::calm();
         self.world.note(What::Calm);
         for index in 0..self.plan.workers.len() {
-            self.start(index);
+            let ran = self.with(index, |place| place.before > 0);
+            if !(ran && self.plan.workers[index].restarts_after == Some(Time::MAX)) {
+                self.start(index);
+            }
         }
     }
 

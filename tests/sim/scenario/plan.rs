@@ -24,7 +24,8 @@ pub struct WorkerPlan {
     pub kind: Kind,
     /// When it starts first.
     pub starts_at: Time,
-    /// When it starts again after an end that nobody asked for; `None` for when it is calm.
+    /// When it starts again after an end that nobody asked for; `None` for when it is calm,
+    /// `Some(Time::MAX)` for never.
     pub restarts_after: Option<Time>,
     /// How wrong its wall clock is.
     pub wall_skew_ms: i64,
