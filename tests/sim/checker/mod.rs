@@ -32,7 +32,7 @@
 //! | I.27 deletes are due | `topology::deletes_are_due` |
 //! | I.28 both parents of a merge | `topology::leases_name_their_parents`, and I.23 |
 //! | I.29 wrong lists create nothing | `topology::wrong_lists_create_nothing` |
-//! | I.30 a stream made anew | not judged here: the engine's stream is never deleted. `tests/retrieval/fanout.rs` (`a_deleted_stream_ends_no_shard`) and the tests of `fetch` show it |
+//! | I.30 a stream made anew | the worlds of `new_stream.rs` |
 //! | I.31 everything is well in the end | `assignment::everything_is_well_in_the_end` |
 //! | I.32 a balanced fleet rests | `assignment::a_balanced_fleet_rests`, `assignment::leases_do_not_wander` |
 //! | I.33 only the leader moves leases | `leading::only_the_leader_moves_leases` |

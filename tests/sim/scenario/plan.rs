@@ -104,6 +104,10 @@ pub enum Incident {
     Tool(ClientVersion),
     /// A row of another kind than any that workers write appears.
     Foreign,
+    /// The stream is deleted; after so long there is another one of its name, with so many shards.
+    MakeAnew(Time, usize),
+    /// All leases are deleted by hand.
+    DeleteLeases,
 }
 
 /// All that a seed stands for.
