@@ -427,3 +427,6 @@ impl Coordinator {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,26 @@
-//! A lease table in memory, with faults, and a stream that is a list, for the tests of the drivers.
+//! A lease table in memory, with faults, a stream that is a list and children of a few lines, for the tests of the
+//! drivers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use multilang_protocol::{ActionKind, CheckpointReply, Dialect};
 
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
+use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Counter, Lease, LeaseDeletion, LeaseUpdate};
+use crate::core::migration::client_version::ClientVersion;
+use crate::core::migration::single_table::TableStatus;
+use crate::core::migration::{ItemWrite, MigrationItem};
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
 use crate::core::stream::{IteratorStart, Shard, ShardFilter};
+use crate::core::worker_stats::WorkerMetricStats;
 use crate::ports::{
-    Created, LeaseStore, OwnerIndex, RecordsPage, ShardIterator, StoreError, Stream, StreamError,
-    StreamSummary, TableScan, Written,
+    ChildExit, CoordinatorStore, Created, Ending, Heard, LeaseStore, LoadProbe, LoadSource,
+    OwnerIndex, Place, Processor, ProcessorFactory, RecordsPage, ShardIterator, StoreError, Stream,
+    StreamError, StreamSummary, TableScan, Task, WorkerMetricsStore, Written,
 };
 
 /// What happens to the next write.
@@ -33,6 +42,10 @@ pub struct MemoryStore {
     rows: Mutex<BTreeMap<LeaseKey, Lease>>,
     faults: Mutex<VecDeque<Fault>>,
     pub down: Mutex<bool>,
+    /// The leader's row.
+    lock: Mutex<Option<LockItem>>,
+    /// What workers say of themselves.
+    metrics: Mutex<BTreeMap<WorkerId, WorkerMetricStats>>,
 }
 
 impl MemoryStore {
@@ -54,6 +67,12 @@ impl MemoryStore {
 
     pub fn edit(&self, key: &str, change: impl FnOnce(&mut Lease)) {
         change(self.rows().get_mut(&LeaseKey::new(key)).unwrap());
+    }
+
+    /// A worker says something of itself.
+    pub fn report(&self, stats: WorkerMetricStats) {
+        let mut metrics = self.metrics.lock().unwrap();
+        metrics.insert(stats.worker.clone(), stats);
     }
 
     pub fn fail_next(&self, fault: Fault) {
@@ -102,6 +121,8 @@ impl LeaseStore for MemoryStore {
         self.pass().await;
         Ok(TableScan {
             leases: self.rows().values().cloned().collect(),
+            leader: self.lock.lock().unwrap().clone(),
+            metrics: self.metrics.lock().unwrap().values().cloned().collect(),
             ..TableScan::default()
         })
     }
@@ -155,6 +176,195 @@ impl LeaseStore for MemoryStore {
             return Ok(true);
         }
         Ok(false)
+    }
+}
+
+/// One table for all, and no migration that was ever begun.
+#[async_trait]
+impl CoordinatorStore for MemoryStore {
+    async fn leader(&self, _: Place) -> Result<Option<LockItem>, StoreError> {
+        Ok(self.lock.lock().unwrap().clone())
+    }
+
+    async fn write_leader(&self, _: Place, write: &LockWrite) -> Result<LockOutcome, StoreError> {
+        let mut lock = self.lock.lock().unwrap();
+        if !write.is_permitted_on(lock.as_ref()) {
+            return Ok(LockOutcome::Refused);
+        }
+        let after = write.applied_to(lock.as_ref());
+        *lock = after;
+        Ok(LockOutcome::Applied)
+    }
+
+    async fn client_version(
+        &self,
+        _: Place,
+    ) -> Result<Option<MigrationItem<ClientVersion>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write_client_version(
+        &self,
+        _: Place,
+        _: &ItemWrite<ClientVersion>,
+    ) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn table_status(&self) -> Result<Option<MigrationItem<TableStatus>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write_table_status(&self, _: &ItemWrite<TableStatus>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn delete_table_status(&self, _: TableStatus) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn legacy_items(&self) -> Result<Vec<String>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn move_legacy_items(&self, _: &WorkerId, _: &[String]) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn complete_table_migration(
+        &self,
+        _: &WorkerId,
+        _: &ItemWrite<TableStatus>,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl WorkerMetricsStore for MemoryStore {
+    async fn put(&self, _: Place, stats: &WorkerMetricStats) -> Result<(), StoreError> {
+        self.report(stats.clone());
+        Ok(())
+    }
+
+    async fn delete(&self, _: Place, stats: &WorkerMetricStats) -> Result<bool, StoreError> {
+        let mut metrics = self.metrics.lock().unwrap();
+        Ok(metrics.remove(&stats.worker).is_some())
+    }
+
+    async fn list_legacy(&self) -> Result<Vec<WorkerMetricStats>, StoreError> {
+        Ok(vec![])
+    }
+}
+
+/// A host that cannot be measured.
+pub struct NoProbe;
+
+#[async_trait]
+impl LoadProbe for NoProbe {
+    async fn detect(&self) -> LoadSource {
+        LoadSource::Nothing
+    }
+
+    async fn sample(&self) -> Option<f64> {
+        None
+    }
+}
+
+/// A stream without records, on which some reads never end.
+#[derive(Default)]
+pub struct QuietStream {
+    pub reads: AtomicU32,
+    /// The read that never ends.
+    pub hangs_at: u32,
+}
+
+#[async_trait]
+impl Stream for QuietStream {
+    fn name(&self) -> &str {
+        "quiet"
+    }
+
+    async fn describe(&self) -> Result<StreamSummary, StreamError> {
+        Ok(StreamSummary {
+            arn: "arn".to_owned(),
+            readable: true,
+            status: "ACTIVE".to_owned(),
+        })
+    }
+
+    async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
+        Ok(Vec::new())
+    }
+
+    async fn iterator(
+        &self,
+        _: &ShardId,
+        _: &IteratorStart,
+    ) -> Result<Option<ShardIterator>, StreamError> {
+        Ok(Some(ShardIterator("here".to_owned())))
+    }
+
+    async fn get_records(
+        &self,
+        _: &ShardId,
+        iterator: &ShardIterator,
+        _: u32,
+    ) -> Result<RecordsPage, StreamError> {
+        if self.reads.fetch_add(1, Ordering::Relaxed) + 1 == self.hangs_at {
+            std::future::pending::<()>().await;
+        }
+        Ok(RecordsPage {
+            next: Some(iterator.clone()),
+            millis_behind_latest: Some(0),
+            ..RecordsPage::default()
+        })
+    }
+}
+
+/// Starts children that do what they are told; counts them.
+#[derive(Default)]
+pub struct Willing {
+    pub started: AtomicU32,
+}
+
+struct Child {
+    owed: Option<ActionKind>,
+}
+
+#[async_trait]
+impl ProcessorFactory for Willing {
+    async fn start(&self, _: &ShardId) -> Result<Box<dyn Processor>, ChildExit> {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Child { owed: None }))
+    }
+}
+
+#[async_trait]
+impl Processor for Child {
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::P2
+    }
+
+    fn send(&mut self, task: Task) {
+        self.owed = Some(task.kind());
+    }
+
+    fn reply(&mut self, _: CheckpointReply) {}
+
+    async fn next(&mut self) -> Heard {
+        match self.owed.take() {
+            Some(kind) => Heard::Answered(kind),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn end(&mut self, _: Ending) -> ChildExit {
+        ChildExit::Ended
     }
 }
 

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `world.rs` | the table, writes under way, what is true; which states are the same |
 //! | `worker.rs` | what a worker knows |
-//! | `steps.rs` | what can happen, what workers and leaders do |
+//! | `steps.rs` | what can happen, and when |
+//! | `acquiring.rs` | how workers get hold of leases, and leaders give them |
+//! | `flights.rs` | writes on their way, and what the table makes of them |
 //! | `owner.rs` | what the holder of a lease does |
 //! | `laws.rs` | what must hold |
 //! | `explore.rs` | all states, breadth first |
@@ -16,7 +18,9 @@
     reason = "tests start threads and read the environment"
 )]
 
+mod acquiring;
 mod explore;
+mod flights;
 mod laws;
 mod owner;
 mod steps;

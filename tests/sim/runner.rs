@@ -94,7 +94,8 @@ pub fn expect_sound(plan: &Plan, command: &str) -> Trace {
     trace
 }
 
-fn number(name: &str) -> Option<u64> {
+/// A number that the environment sets.
+pub fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()

@@ -7,12 +7,12 @@ use kcl_daemon::core::migration::client_version::Configured;
 use kcl_daemon::worker::joining::Wanted;
 
 use crate::checker::bounds;
-use crate::runner::{expect_sound, rules};
+use crate::runner::{expect_sound, number, rules};
 use crate::scenario::{Incident, Plan};
 use crate::trace::{Trace, What};
-use crate::world::{MS, S, Stillness, Time};
+use crate::world::{S, Stillness, Time};
 
-/// Every world is tried with a few seeds.
+/// Every world is tried with a few seeds; with `SIM_WORLDS` of them when that is set.
 const SEEDS: u64 = 4;
 /// `failoverTimeMillis` of these worlds.
 const F: Time = 10 * S;
@@ -28,7 +28,7 @@ fn each(
     look: impl Fn(&Trace, &Plan, &str),
 ) {
     for algorithm in ALGORITHMS {
-        for seed in 0..SEEDS {
+        for seed in 0..number("SIM_WORLDS").unwrap_or(SEEDS) {
             let mut plan = Plan::quiet(seed, workers, shards);
             plan.wanted = Wanted::Explicit(algorithm);
             change(&mut plan);
@@ -91,7 +91,8 @@ fn whoever_is_killed_is_replaced_after_the_failover_time() {
                 plan.calm_at = 120 * S;
             },
             |trace, plan, name| {
-                let late = bounds::the_dead_are_replaced(trace, rules(plan), F + 4 * S);
+                // F + 2 to 4 s; 12.4 s were seen in 800 worlds.
+                let late = bounds::the_dead_are_replaced(trace, rules(plan), F + 3 * S);
                 assert!(late.is_empty(), "{name}, {victim} dies: {late:?}");
             },
         );
@@ -125,7 +126,10 @@ fn whoever_stops_in_order_is_replaced_within_seconds() {
             plan.calm_at = 100 * S;
         },
         |trace, plan, name| {
-            let late = bounds::the_dead_are_replaced(trace, rules(plan), 3 * S);
+            // 1 to 3 s. Two takers that look at the same moment may want the same lease; in the 2.x
+            // algorithm the one that does not get it looks again before it takes another.
+            let limit = if plan.may_be_assigned() { 3 * S } else { 4 * S };
+            let late = bounds::the_dead_are_replaced(trace, rules(plan), limit);
             assert!(late.is_empty(), "{name}: {late:?}");
         },
     );
@@ -145,7 +149,7 @@ fn a_rolling_restart_silences_nothing() {
             let silence = bounds::longest_silence(trace, 55 * S, plan.calm_at);
             let (longest, shard) = silence.expect("records are put");
             assert!(
-                longest <= 3 * S + S,
+                longest <= 3 * S,
                 "{name}: {shard} was silent for {} s",
                 seconds(longest)
             );
@@ -286,7 +290,7 @@ fn whoever_freezes_is_replaced_after_the_failover_time() {
             let silence = bounds::longest_silence(trace, 55 * S, 90 * S);
             let (longest, shard) = silence.expect("records are put");
             assert!(
-                longest <= F + 5 * S + 500 * MS,
+                longest <= F + 4 * S,
                 "{name}: {shard} was silent for {} s",
                 seconds(longest)
             );

@@ -3,121 +3,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use multilang_protocol::{CheckpointReply, Dialect};
-
 use super::*;
 use crate::core::aggregate::RangeFilter;
 use crate::core::consumer::FailurePolicy;
 use crate::core::ids::WorkerId;
 use crate::core::sequence::InitialPosition;
-use crate::core::stream::{IteratorStart, Shard, ShardFilter};
 use crate::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::tasks::Spawner;
-use crate::ports::{
-    ProcessorFactory, RecordsPage, ShardIterator, Stream, StreamError, StreamSummary,
-};
 use crate::worker::keeper::{KeeperPorts, KeeperSettings};
-use crate::worker::testing::{MemoryStore, owned};
-
-/// A stream without records, on which some reads never end.
-#[derive(Default)]
-struct QuietStream {
-    reads: AtomicU32,
-    /// The read that never ends.
-    hangs_at: u32,
-}
-
-#[async_trait]
-impl Stream for QuietStream {
-    fn name(&self) -> &str {
-        "quiet"
-    }
-
-    async fn describe(&self) -> Result<StreamSummary, StreamError> {
-        Ok(StreamSummary {
-            arn: "arn".to_owned(),
-            readable: true,
-            status: "ACTIVE".to_owned(),
-        })
-    }
-
-    async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
-        Ok(Vec::new())
-    }
-
-    async fn iterator(
-        &self,
-        _: &ShardId,
-        _: &IteratorStart,
-    ) -> Result<Option<ShardIterator>, StreamError> {
-        Ok(Some(ShardIterator("here".to_owned())))
-    }
-
-    async fn get_records(
-        &self,
-        _: &ShardId,
-        iterator: &ShardIterator,
-        _: u32,
-    ) -> Result<RecordsPage, StreamError> {
-        if self.reads.fetch_add(1, Ordering::Relaxed) + 1 == self.hangs_at {
-            std::future::pending::<()>().await;
-        }
-        Ok(RecordsPage {
-            next: Some(iterator.clone()),
-            millis_behind_latest: Some(0),
-            ..RecordsPage::default()
-        })
-    }
-}
-
-/// Starts children that do what they are told; counts them.
-#[derive(Default)]
-struct Willing {
-    started: AtomicU32,
-}
-
-struct Child {
-    owed: Option<ActionKind>,
-}
-
-#[async_trait]
-impl ProcessorFactory for Willing {
-    async fn start(&self, _: &ShardId) -> Result<Box<dyn Processor>, ChildExit> {
-        self.started.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Child { owed: None }))
-    }
-}
-
-#[async_trait]
-impl Processor for Child {
-    fn pid(&self) -> Option<u32> {
-        None
-    }
-
-    fn dialect(&self) -> Dialect {
-        Dialect::P2
-    }
-
-    fn send(&mut self, task: Task) {
-        self.owed = Some(task.kind());
-    }
-
-    fn reply(&mut self, _: CheckpointReply) {}
-
-    async fn next(&mut self) -> Heard {
-        match self.owed.take() {
-            Some(kind) => Heard::Answered(kind),
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn end(&mut self, _: Ending) -> ChildExit {
-        ChildExit::Ended
-    }
-}
+use crate::worker::testing::{MemoryStore, QuietStream, Willing, owned};
 
 /// How many children and reads there were after so many minutes.
 async fn lived_through(minutes: u64, hangs_at: u32) -> (u32, u32) {

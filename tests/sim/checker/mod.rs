@@ -11,7 +11,7 @@
 //! | I.6 what is lost is not used | `fencing::what_is_lost_is_not_used` |
 //! | I.7 doubts are resolved by reading | `fencing::doubts_are_resolved_by_reading` |
 //! | I.8 renewals are never late | `fencing::renewals_are_never_late` |
-//! | I.9 one process has an id | `ownership::one_process_has_an_id`; the swarm has no two of one id, real processes do (`tests/fleet/same_worker_id.rs`) |
+//! | I.9 one process has an id | `ownership::one_process_has_an_id`, in the worlds of `twins.rs`: the swarm has no two of one id |
 //! | I.10 adopted by a write | `ownership::adopted_by_a_write` |
 //! | I.11 unknown attributes survive | `rows::unknown_attributes_survive` |
 //! | I.12 only leases are written | `rows::only_leases_are_written` |
@@ -32,7 +32,7 @@
 //! | I.27 deletes are due | `topology::deletes_are_due` |
 //! | I.28 both parents of a merge | `topology::leases_name_their_parents`, and I.23 |
 //! | I.29 wrong lists create nothing | `topology::wrong_lists_create_nothing` |
-//! | I.30 a stream made anew | not judged here: the engine's stream is never deleted. `tests/retrieval/fanout.rs` (`a_deleted_stream_ends_no_shard`) and the tests of `fetch` show it |
+//! | I.30 a stream made anew | the worlds of `new_stream.rs` |
 //! | I.31 everything is well in the end | `assignment::everything_is_well_in_the_end` |
 //! | I.32 a balanced fleet rests | `assignment::a_balanced_fleet_rests`, `assignment::leases_do_not_wander` |
 //! | I.33 only the leader moves leases | `leading::only_the_leader_moves_leases` |

@@ -492,6 +492,24 @@ impl Fleet {
                 world.table().set(world.now(), &key, after.clone());
                 world.note(What::Edited { before, after });
             }
+            Incident::MakeAnew(gap, shards) => {
+                world.note(What::Fault("the stream is deleted".to_owned()));
+                let were_open = world.source().delete(world.wall_ms());
+                let shards = *shards;
+                world.after(*gap, move |world| {
+                    let now_ms = world.wall_ms();
+                    let events = world.source().make_anew(were_open, shards, now_ms);
+                    events.into_iter().for_each(|event| world.note(event));
+                });
+            }
+            Incident::DeleteLeases => {
+                while self.edit_of(
+                    Mishap::RowDeleted,
+                    |row| row.as_lease().is_some(),
+                    0,
+                    |_| None,
+                ) {}
+            }
             Incident::Garbage | Incident::Foreign => {
                 let (key, item, mishap) = match incident {
                     Incident::Garbage => ("shardId-garbage", Item::Garbage, Mishap::GarbageRow),
@@ -523,20 +541,20 @@ impl Fleet {
         });
     }
 
-    /// Edits one of some rows by hand.
+    /// Edits one of some rows by hand; `false` if there is none.
     fn edit_of(
         &self,
         mishap: Mishap,
         of: impl Fn(&Row) -> bool,
         which: usize,
         change: impl FnOnce(&Row) -> Option<Row>,
-    ) {
+    ) -> bool {
         let world = &self.world;
         let now = world.now();
         let mut table = world.table();
         let rows: Vec<Arc<Row>> = table.rows().filter(|row| of(row)).cloned().collect();
         if rows.is_empty() {
-            return;
+            return false;
         }
         let before = Arc::clone(&rows[which % rows.len()]);
         let after = change(&before).map(Arc::new);
@@ -545,6 +563,7 @@ impl Fleet {
         let before = Some(before);
         world.note(What::Mishap(mishap));
         world.note(What::Edited { before, after });
+        true
     }
 
     /// Makes it calm: nothing goes wrong any more, everybody lives.
@@ -552,7 +571,10 @@ impl Fleet {
         *self.world.weather() = Weather::calm();
         self.world.note(What::Calm);
         for index in 0..self.plan.workers.len() {
-            self.start(index);
+            let ran = self.with(index, |place| place.before > 0);
+            if !(ran && self.plan.workers[index].restarts_after == Some(Time::MAX)) {
+                self.start(index);
+            }
         }
     }
 

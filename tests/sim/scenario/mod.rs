@@ -177,8 +177,14 @@ fn produce(world: &Arc<World>, every: Time, aggregates: u32, end: Time) {
             (hash_key(&mut rng), parts)
         };
         let now_ms = world.wall_ms();
-        let put = world.source().put(hash_key, parts, now_ms);
-        world.note(put);
+        let put = {
+            let mut source = world.source();
+            let is_there = !source.open().is_empty();
+            is_there.then(|| source.put(hash_key, parts, now_ms))
+        };
+        if let Some(put) = put {
+            world.note(put);
+        }
         if world.now() + MS < end {
             produce(world, every, aggregates, end);
         }

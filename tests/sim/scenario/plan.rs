@@ -24,7 +24,8 @@ pub struct WorkerPlan {
     pub kind: Kind,
     /// When it starts first.
     pub starts_at: Time,
-    /// When it starts again after an end that nobody asked for; `None` for when it is calm.
+    /// When it starts again after an end that nobody asked for; `None` for when it is calm,
+    /// `Some(Time::MAX)` for never.
     pub restarts_after: Option<Time>,
     /// How wrong its wall clock is.
     pub wall_skew_ms: i64,
@@ -103,6 +104,10 @@ pub enum Incident {
     Tool(ClientVersion),
     /// A row of another kind than any that workers write appears.
     Foreign,
+    /// The stream is deleted; after so long there is another one of its name, with so many shards.
+    MakeAnew(Time, usize),
+    /// All leases are deleted by hand.
+    DeleteLeases,
 }
 
 /// All that a seed stands for.

@@ -75,6 +75,40 @@ impl Source {
         (source, opened)
     }
 
+    /// Somebody deletes the stream with all it holds; gives the shards that were open.
+    pub fn delete(&mut self, now_ms: i64) -> Vec<ShardTruth> {
+        let deleted = self.engine.delete_stream(STREAM, true, now_ms);
+        deleted.expect("the stream is there");
+        std::mem::take(&mut self.open)
+    }
+
+    /// And makes another one of that name, with so many shards. Of those that were open, the ones whose ids
+    /// do not come again are closed from now on.
+    pub fn make_anew(
+        &mut self,
+        were_open: Vec<ShardTruth>,
+        shards: usize,
+        now_ms: i64,
+    ) -> Vec<What> {
+        self.engine
+            .create_stream(STREAM, StreamMode::Provisioned, shards, now_ms)
+            .expect("the name is free");
+        let shards = self.list(ShardFilter::All, now_ms);
+        let shards = shards.expect("the stream was just made");
+        self.open = shards.iter().map(truth).collect();
+        self.before_reshard = shards;
+        let is_open = |id: &ShardId| self.open.iter().any(|shard| shard.id == *id);
+        let gone = were_open.into_iter().filter(|shard| !is_open(&shard.id));
+        let mut events: Vec<What> = gone
+            .map(|shard| What::Closed {
+                shard: shard.id,
+                at_ms: now_ms,
+            })
+            .collect();
+        events.push(What::Opened(self.open.clone()));
+        events
+    }
+
     /// The open shards.
     pub fn open(&self) -> &[ShardTruth] {
         &self.open
@@ -103,7 +137,7 @@ impl Source {
     }
 
     /// Puts a record at this place of the hash space; `parts` user records in one aggregate if there
-    /// are more than one.
+    /// are more than one. There has to be a stream.
     pub fn put(&mut self, hash_key: u128, parts: u64, now_ms: i64) -> What {
         let first = self.written;
         self.written += parts;
