@@ -97,12 +97,18 @@ impl Coordinator {
             }
             Outcome::DaemonMustExit => {
                 error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");
-                if let Some(held) = self.held.remove(key) {
-                    self.release(held.handle);
-                }
                 self.end
                     .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
+                if let Some(held) = self.held.get_mut(key) {
+                    held.consumer = None;
+                }
+                // Stopping lets go of it, once it is known who is there.
                 self.request_stop(StopRequest::Graceful);
+                if !self.looking_for_heirs
+                    && let Some(held) = self.held.remove(key)
+                {
+                    self.release(held.handle);
+                }
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -24,6 +25,10 @@ use crate::core::worker_stats::WorkerMetricStats;
 
 /// Most moves of one run; the next look goes on.
 const MOST_MOVES: usize = 200;
+
+/// When its own keeper takes longer than this to say that it has lost a lease, the leader decides anew:
+/// whom it chose may have left meanwhile (I.38).
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a leader remembers between two runs.
 #[derive(Debug)]
@@ -189,15 +194,16 @@ impl Coordinator {
         self.beside.spawn(async move {
             let sent = clock.now();
             let key = lease.key.clone();
-            if let Some((handle, next)) = own
-                && let Ok(row) = handle.pass_to(next).await
-            {
-                return Done::Moved(Moved {
-                    key,
-                    row,
-                    sent,
-                    at_once,
-                });
+            if let Some((handle, next)) = own {
+                let passed = handle.pass_to(next).await;
+                if passed.is_ok() || clock.now().since(sent) > OVERTAKEN_AFTER {
+                    return Done::Moved(Moved {
+                        key,
+                        row: passed.unwrap_or_default(),
+                        sent,
+                        at_once,
+                    });
+                }
             }
             let outcome = write_and_look(&*store, &*clock, limit, &lease, &update, false).await;
             let (row, answered) = match outcome {
