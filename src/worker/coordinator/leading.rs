@@ -22,6 +22,7 @@ use crate::core::lease::{Change, Lease};
 use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::WorkerMetricStats;
+use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
 const MOST_MOVES: usize = 200;
@@ -148,7 +149,8 @@ impl Coordinator {
             .filter_map(|next| {
                 let lease = &self.table[next.lease];
                 // What this worker is adopting just now is not moved on before it has it.
-                (!led.writing.contains(&lease.key) && !self.taking.contains(&lease.key))
+                let busy = led.writing.contains(&lease.key) || self.taking.contains(&lease.key);
+                (!busy && !self.is_behind(lease))
                     .then(|| next.update(lease).map(|update| (lease.clone(), update)))
                     .flatten()
             })
@@ -159,6 +161,15 @@ impl Coordinator {
             self.move_lease(lease, update);
         }
         self.led = Some(led);
+    }
+
+    /// Whether this worker holds a lease that somebody else, or nobody, holds by its row. The row was read
+    /// before it was acquired, or edited by hand; which of the two the next renewal shows.
+    fn is_behind(&self, lease: &Lease) -> bool {
+        lease.actual_owner() != Some(&self.me)
+            && self.held.get(&lease.key).is_some_and(|held| {
+                held.handle.is_kept() && matches!(held.handle.state(), LeaseState::Held { .. })
+            })
     }
 
     /// The counters of leases that this worker holds move although it has not looked; and one that it
