@@ -76,7 +76,9 @@ impl Coordinator {
                     held.consumer = None;
                     held.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
                     let moves = matches!(held.handle.state(), LeaseState::HandingOff { .. });
-                    if (moves || self.stopping > StopRequest::Run)
+                    // Lost while the child had its last word: nobody else will say so again.
+                    let lost = !held.handle.is_kept();
+                    if (moves || lost || self.stopping > StopRequest::Run)
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);
