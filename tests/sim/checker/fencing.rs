@@ -61,7 +61,14 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                 }
             }
             What::Applied { .. } | What::Edited { .. } => {
-                if let Some((worker, key)) = new_owner(history, index) {
+                // Whoever edits owners by hand, counters untouched, ends nobody's tenure that gets it back.
+                let untouched = history.write(index).is_some_and(|write| {
+                    let (before, after) = (write.before_lease(), write.after_lease());
+                    write.call.is_none() && before.map(|l| l.counter) == after.map(|l| l.counter)
+                });
+                if let Some((worker, key)) = new_owner(history, index)
+                    && !untouched
+                {
                     acquired.insert((worker, key.clone()), index);
                 }
                 let What::Applied { call, .. } = &event.what else {
