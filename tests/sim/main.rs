@@ -17,6 +17,7 @@ mod hearing;
 mod java;
 mod large;
 mod migrations;
+mod mixed_migrations;
 mod museum;
 mod new_stream;
 mod runner;
