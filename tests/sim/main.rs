@@ -12,6 +12,7 @@ mod checker;
 mod children;
 mod cost;
 mod coverage;
+mod crowds;
 mod found;
 mod hearing;
 mod java;
