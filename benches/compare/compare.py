@@ -73,6 +73,8 @@ def start(world, kind, run, notes, idle=200, kinesis_port=None):
         "idleTimeBetweenReadsInMillis": str(idle),
         "shutdownGraceMillis": "0",
         **({"kinesisEndpoint": f"http://127.0.0.1:{kinesis_port}"} if kinesis_port else {}),
+        # So long Java sleeps after it has made leases; its start is not what is measured.
+        **({"shardSyncIntervalMillis": "1000"} if kind.startswith("java") else {}),
     }
     maker = {"ours": lambda: fleet.ours(RELEASE / "kcl-daemon"), "kcl-rs": lambda: kcl_rs(notes, idle)}.get(kind)
     return world.daemon(maker() if maker else fleet.java(kind.removeprefix("java-")), **properties)

@@ -113,7 +113,6 @@ pub async fn sdk_config(settings: &ClientSettings, access: &Access) -> Result<Sd
         .timeout_config(
             TimeoutConfig::builder()
                 .operation_timeout(settings.call_timeout)
-                .operation_attempt_timeout(settings.call_timeout)
                 .build(),
         )
         .stalled_stream_protection(

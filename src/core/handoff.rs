@@ -43,6 +43,20 @@ pub fn role(lease: &Lease, me: &WorkerId) -> Role {
     }
 }
 
+/// Whether `me` is who ought to process by this row. What it does not hold of such rows a former process
+/// of its id held, or another process of that id does, or it was assigned just now.
+///
+/// With a leader (`assigned`), a lease that is on its way to `me` is still the old owner's (I.35); the 2.x
+/// algorithm knows no hand-offs.
+#[must_use]
+pub fn is_of(lease: &Lease, me: &WorkerId, assigned: bool) -> bool {
+    match role(lease, me) {
+        Role::Owner | Role::Knotted => true,
+        Role::Next { .. } => !assigned,
+        Role::GivingWay { .. } | Role::Stranger => false,
+    }
+}
+
 // ------------------------------------------------------------------------------------------ the old owner
 
 /// What a renewal that was refused means, given the row as it is.

@@ -48,6 +48,26 @@ fn what_a_row_means() {
 }
 
 #[test]
+fn whose_a_row_is() {
+    // row; whose with a leader, and in the 2.x algorithm
+    let cases = [
+        ("me", true, true),
+        ("me/x", false, true),
+        // Nobody else will ever let go of it.
+        ("me/me", true, true),
+        ("x/me", false, false),
+        ("x", false, false),
+        ("", false, false),
+        ("/me", false, false),
+    ];
+    for (owners, assigned, taken) in cases {
+        let row = row(owners, 1);
+        let is = (is_of(&row, &me(), true), is_of(&row, &me(), false));
+        assert_eq!(is, (assigned, taken), "{owners}");
+    }
+}
+
+#[test]
 fn what_a_refused_renewal_means() {
     // held, row found; what it means
     let cases = [

@@ -1,11 +1,13 @@
 //! Which leases must exist: shards, leases and the initial position in, leases to create out.
 //!
 //! Rules: `leases.md` E.1 (sync), E.4 (children), I.24 to I.29; E.3 (audit) and E.6 (clean-up) are in
-//! `upkeep.rs`.
+//! `upkeep.rs`, who came of whom in `kin.rs`.
 //! Creating is always conditional on absence, so several workers may do the same at once.
 
+mod kin;
 mod upkeep;
 
+pub use kin::{ancestors, descendants};
 pub use upkeep::{CleanUp, Finding, audit, clean_up};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -427,13 +429,23 @@ pub fn children_at_end(
     parent: &ShardId,
     shards: &[Shard],
 ) -> Result<Vec<ChildShard>, Inconsistent> {
+    all_are_listed(shards)?;
+    Ok(children_of(parent, shards))
+}
+
+/// Whether a list of all shards is whole, as far as can be seen, so that a shard that is not in it does
+/// not exist.
+///
+/// # Errors
+/// A list without shards, or whose last pages are missing: its open shards do not take all hash keys.
+pub fn all_are_listed(shards: &[Shard]) -> Result<(), Inconsistent> {
     if shards.is_empty() {
         return Err(Inconsistent::Empty);
     }
     let open = shards.iter().filter(|shard| !shard.closed);
     match first_hole(open.map(|shard| shard.hash_range)) {
         Some(hole) => Err(Inconsistent::Hole(hole)),
-        None => Ok(children_of(parent, shards)),
+        None => Ok(()),
     }
 }
 

@@ -137,16 +137,13 @@ impl CleanUpRound {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-
     use super::*;
     use crate::core::hash_range::HashRange;
     use crate::core::sequence::{ExtendedSequenceNumber, SequenceNumber};
-    use crate::core::stream::{IteratorStart, Shard};
+    use crate::core::stream::Shard;
     use crate::os::clock::SystemClock;
     use crate::os::entropy::SystemEntropy;
-    use crate::ports::{RecordsPage, ShardIterator, StreamError, StreamSummary};
-    use crate::worker::testing::MemoryStore;
+    use crate::worker::testing::{Listed, MemoryStore};
 
     fn lease(id: &str, checkpoint: &str, children: &[&str]) -> Lease {
         let mut lease = Lease::new(
@@ -181,41 +178,6 @@ mod tests {
         let round = CleanUpRound::plan(&[LeaseKey::new("a")], &missing, true);
         assert!(round.asks());
         assert_eq!(*round.missing(), BTreeSet::from([ShardId::new("c")]));
-    }
-
-    /// A stream that is nothing but a list of shards.
-    struct Listed(Vec<Shard>);
-
-    #[async_trait]
-    impl Stream for Listed {
-        fn name(&self) -> &str {
-            "listed"
-        }
-
-        async fn describe(&self) -> Result<StreamSummary, StreamError> {
-            unreachable!("clean-up does not ask for it")
-        }
-
-        async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
-            Ok(self.0.clone())
-        }
-
-        async fn iterator(
-            &self,
-            _: &ShardId,
-            _: &IteratorStart,
-        ) -> Result<Option<ShardIterator>, StreamError> {
-            unreachable!("clean-up reads nothing")
-        }
-
-        async fn get_records(
-            &self,
-            _: &ShardId,
-            _: &ShardIterator,
-            _: u32,
-        ) -> Result<RecordsPage, StreamError> {
-            unreachable!("clean-up reads nothing")
-        }
     }
 
     fn shard(id: &str, end: u128) -> Shard {

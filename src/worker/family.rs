@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::Lease;
-use crate::core::shard_sync::child_leases;
+use crate::core::shard_sync::{all_are_listed, child_leases, descendants};
 use crate::core::stream::{ChildShard, ShardFilter};
 use crate::ports::{Clock, Created, Entropy, LeaseStore, StoreError, Stream, Written};
 
@@ -112,7 +112,18 @@ async fn is_awaited(
         .list_shards(ShardFilter::All)
         .await
         .map_err(|error| error.to_string())?;
-    Ok(shards.is_empty() || shards.iter().any(|shard| shard.id == *other))
+    all_are_listed(&shards).map_err(|why| why.to_string())?;
+    if shards.iter().all(|shard| shard.id != *other) {
+        return Ok(false);
+    }
+    // Both may be cleaned up long ago, and this lease have come back from a backup or from a late write:
+    // then what came of the child has a lease.
+    for descendant in descendants(child, &shards) {
+        if has_lease(&descendant).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Creates the leases of those of a finished shard's children that need one, then notes all children in
@@ -158,5 +169,57 @@ async fn try_create(
         // A row that is gone was deleted by somebody who decided that it is not needed.
         Written::Applied(_) | Written::Lost(_) => Ok(()),
         Written::Unknown(why) => Err(StoreError::Unavailable(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::hash_range::HashRange;
+    use crate::core::sequence::SequenceNumber;
+    use crate::core::stream::Shard;
+    use crate::worker::testing::{Listed, MemoryStore, owned};
+
+    fn shard(id: &str, parents: &[&str]) -> Shard {
+        Shard {
+            id: ShardId::new(id),
+            parents: parents.iter().map(ShardId::new).collect(),
+            hash_range: HashRange::FULL,
+            starting_sequence: SequenceNumber::parse("1").unwrap(),
+            closed: id != "d",
+        }
+    }
+
+    #[tokio::test]
+    async fn the_child_of_a_merge_waits_for_both_parents_to_have_leases() {
+        // c = merge(a, b), and d came of c.
+        let all = [
+            shard("a", &[]),
+            shard("b", &[]),
+            shard("c", &["a", "b"]),
+            shard("d", &["c"]),
+        ];
+        let (whole, short) = (&all[..], &all[..1]);
+        let trimmed = &[all[0].clone(), all[2].clone(), all[3].clone()][..];
+        // shards with a lease, listed shards; whether a, at its end, waits for b, if that can be said
+        let cases: &[(&[&str], &[Shard], Option<bool>)] = &[
+            (&["a"], whole, Some(true)),
+            (&["a", "b"], whole, Some(false)),
+            (&["a", "c"], whole, Some(false)),
+            // The service has forgotten b.
+            (&["a"], trimmed, Some(false)),
+            // What is not in a list that is not whole may exist.
+            (&["a"], short, None),
+            (&["a"], &[], None),
+            // b and c are cleaned up, and a came back from a backup.
+            (&["a", "d"], whole, Some(false)),
+        ];
+        for (leased, listed, waits) in cases {
+            let store = MemoryStore::with(leased.iter().map(|id| owned(id, "me")));
+            let stream = Listed(listed.to_vec());
+            let (child, other) = (ShardId::new("c"), ShardId::new("b"));
+            let awaited = is_awaited(&store, &stream, &child, &other).await;
+            assert_eq!(awaited.ok(), *waits, "{leased:?}");
+        }
     }
 }

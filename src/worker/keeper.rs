@@ -41,6 +41,10 @@ fn period(failover: Duration) -> Duration {
     (failover / 3).saturating_sub(Duration::from_millis(25))
 }
 
+/// A renewal period has so many moments at which leases are renewed: each lease once in a period, a few
+/// at a time.
+const BEATS: u32 = 16;
+
 struct Keeper {
     ports: KeeperPorts,
     tenure: Tenure,
@@ -94,7 +98,9 @@ impl Keeper {
         let stale_at = self.tenure.stale_at(self.failover);
         let now = self.ports.clock.now();
         if !self.troubled {
-            let next = (self.tenure.last_sent() + self.period()).min(stale_at);
+            let period = self.period();
+            let due = (self.tenure.last_sent() + period).nearest_beat(period / BEATS);
+            let next = due.min(stale_at);
             return self.hand_off_ends.map_or(next, |ends| next.min(ends));
         }
         let soon = now + (self.failover / 20).mul_f64(0.5 + self.ports.entropy.unit());

@@ -10,11 +10,11 @@ use tracing::{info, warn};
 
 use crate::core::ids::LeaseKey;
 use crate::core::lease::Lease;
-use crate::core::sequence::InitialPosition;
+use crate::core::sequence::{InitialPosition, Position};
 use crate::core::shard_sync::{
-    Inconsistent, initial_filter, initial_leases, missing_leases, rest_of_initial_leases,
+    Inconsistent, ancestors, initial_filter, initial_leases, missing_leases, rest_of_initial_leases,
 };
-use crate::core::stream::ShardFilter;
+use crate::core::stream::{Shard, ShardFilter};
 use crate::fetch::Retrieval;
 use crate::ports::{
     Clock, Created, Entropy, LeaseStore, StoreError, Stream, StreamError, StreamErrorKind,
@@ -177,12 +177,13 @@ pub async fn sync(
 ) -> Result<usize, SyncError> {
     let missing = if leases.is_empty() {
         let shards = stream.list_shards(initial_filter(position)).await?;
-        without_children(store, initial_leases(&shards, position)?, position).await?
+        without_tracked(store, &shards, initial_leases(&shards, position)?).await?
     } else if let Some(rest) = rest_of_initial(stream, leases, position).await? {
         rest
     } else {
         let shards = stream.list_shards(ShardFilter::All).await?;
-        missing_leases(&shards, leases, position, ignore_unexpected_children)?
+        let missing = missing_leases(&shards, leases, position, ignore_unexpected_children)?;
+        without_tracked(store, &shards, missing).await?
     };
     let mut created = 0;
     for lease in &missing {
@@ -197,21 +198,21 @@ pub async fn sync(
     Ok(created)
 }
 
-/// At LATEST a shard may have been split since another sync, or an earlier try whose answer was lost,
-/// made its lease: then its children come at its end, from their beginning (I.25).
-async fn without_children(
+/// Without what would begin at LATEST although an ancestor has a lease: such a shard comes at the end of its
+/// parents, from its beginning (I.25). The table may have been read a moment before another worker, or an
+/// earlier try whose answer was lost, made the lease of the shard that was split since.
+async fn without_tracked(
     store: &dyn LeaseStore,
+    shards: &[Shard],
     leases: Vec<Lease>,
-    position: InitialPosition,
 ) -> Result<Vec<Lease>, SyncError> {
-    if position != InitialPosition::Latest {
-        return Ok(leases);
-    }
     let mut kept = Vec::with_capacity(leases.len());
     for lease in leases {
         let mut tracked = false;
-        for parent in &lease.parents {
-            tracked |= store.get(&LeaseKey::of_shard(parent)).await?.is_some();
+        if lease.checkpoint.position == Position::Latest {
+            for ancestor in ancestors(&lease.shard_id(), shards) {
+                tracked |= store.get(&LeaseKey::of_shard(&ancestor)).await?.is_some();
+            }
         }
         if !tracked {
             kept.push(lease);
@@ -254,4 +255,59 @@ pub async fn fill_hash_ranges(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::hash_range::HashRange;
+    use crate::core::ids::ShardId;
+    use crate::core::sequence::SequenceNumber;
+    use crate::worker::testing::{Listed, MemoryStore, owned};
+
+    fn shard(id: &str, parents: &[&str], range: (u128, u128), closed: bool) -> Shard {
+        Shard {
+            id: ShardId::new(id),
+            parents: parents.iter().map(ShardId::new).collect(),
+            hash_range: HashRange {
+                start: range.0,
+                end: range.1,
+            },
+            starting_sequence: SequenceNumber::parse("1").unwrap(),
+            closed,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scan_that_is_behind_does_not_begin_a_tracked_shard_at_latest() {
+        // c came of b while another worker filled the table, and d of c.
+        let shards = [
+            shard("a", &[], (0, 9), false),
+            shard("b", &[], (10, u128::MAX), true),
+            shard("c", &["b"], (10, u128::MAX), true),
+            shard("d", &["c"], (10, u128::MAX), false),
+        ];
+        // rows at the scan, rows that are there; what is there after the sync
+        let cases: &[(&[&str], &[&str], &[&str])] = &[
+            (&[], &[], &["a", "d"]),
+            (&[], &["a"], &["a", "d"]),
+            (&["a"], &["a"], &["a", "d"]),
+            (&["a"], &["a", "b"], &["a", "b"]),
+            (&["a"], &["a", "c"], &["a", "c"]),
+            (&[], &["b"], &["a", "b"]),
+        ];
+        for (scanned, there, after) in cases {
+            let store = MemoryStore::with(there.iter().map(|id| owned(id, "other")));
+            let leases: Vec<Lease> = scanned.iter().map(|id| owned(id, "other")).collect();
+            let stream = Listed(shards.to_vec());
+            let created = sync(&stream, &store, &leases, InitialPosition::Latest, false).await;
+            assert_eq!(
+                created,
+                Ok(after.len() - there.len()),
+                "{scanned:?} {there:?}"
+            );
+            let rows: Vec<String> = store.rows().keys().map(ToString::to_string).collect();
+            assert_eq!(rows, *after, "{scanned:?} {there:?}");
+        }
+    }
 }

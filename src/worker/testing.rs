@@ -1,4 +1,4 @@
-//! A lease table in memory, with faults, a stream and children of a few lines, for the tests of the
+//! A lease table in memory, with faults, a stream that is a list and children of a few lines, for the tests of the
 //! drivers.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -384,4 +384,39 @@ pub fn owned(key: &str, owner: &str) -> Lease {
 /// A position.
 pub fn at(number: &str) -> ExtendedSequenceNumber {
     ExtendedSequenceNumber::sentinel(number.parse().unwrap())
+}
+
+/// A stream that is nothing but a list of shards.
+pub struct Listed(pub Vec<Shard>);
+
+#[async_trait]
+impl Stream for Listed {
+    fn name(&self) -> &str {
+        "listed"
+    }
+
+    async fn describe(&self) -> Result<StreamSummary, StreamError> {
+        unreachable!("only the list of shards is asked for")
+    }
+
+    async fn list_shards(&self, _: ShardFilter) -> Result<Vec<Shard>, StreamError> {
+        Ok(self.0.clone())
+    }
+
+    async fn iterator(
+        &self,
+        _: &ShardId,
+        _: &IteratorStart,
+    ) -> Result<Option<ShardIterator>, StreamError> {
+        unreachable!("nothing is read")
+    }
+
+    async fn get_records(
+        &self,
+        _: &ShardId,
+        _: &ShardIterator,
+        _: u32,
+    ) -> Result<RecordsPage, StreamError> {
+        unreachable!("nothing is read")
+    }
 }

@@ -1,5 +1,6 @@
 //! Runs seeds, and says how to run a failing one again.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -102,8 +103,35 @@ pub fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// How many seeds may fail before it is known that something is badly wrong.
+const ENOUGH_FAILURES: usize = 20;
+
+/// The seeds that failed, and the whole report of the lowest: those of all would fill memory.
+#[derive(Default)]
+struct Failures {
+    seeds: BTreeMap<u64, String>,
+    first: Option<(u64, String)>,
+}
+
+impl Failures {
+    fn add(&mut self, seed: u64, report: String) {
+        self.seeds.insert(seed, summary(seed, &report));
+        if self.first.as_ref().is_none_or(|(lowest, _)| seed < *lowest) {
+            self.first = Some((seed, report));
+        }
+    }
+}
+
+/// What a list of failing seeds says of one.
+fn summary(seed: u64, report: &str) -> String {
+    let what = report.lines().find(|line| line.contains("broken by"));
+    let what = what.unwrap_or("panicked");
+    format!("{seed:8} {}", what.chars().take(200).collect::<String>())
+}
+
 /// Runs the mixed scenario for `SIM_SEEDS` seeds from `SIM_FROM` on, for no longer than `SIM_SECONDS`, or
-/// for `SIM_SEED` alone, on all processors.
+/// for `SIM_SEED` alone, on all processors. After twenty failing seeds it stops, unless `SIM_KEEP_GOING`
+/// is set: then each is named when it is met, and all of them in the end.
 pub fn swarm(default_seeds: u64) {
     if let Some(seed) = number("SIM_SEED") {
         let plan = Plan::swarm(seed);
@@ -123,8 +151,9 @@ pub fn swarm(default_seeds: u64) {
     let from = number("SIM_FROM").unwrap_or(0);
     let seeds = number("SIM_SEEDS").unwrap_or(default_seeds);
     let limit = number("SIM_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let keep_going = std::env::var_os("SIM_KEEP_GOING").is_some();
     let next = AtomicU64::new(from);
-    let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let failures: Mutex<Failures> = Mutex::default();
     let coverage: Mutex<Coverage> = Mutex::default();
     let started = Instant::now();
     let events = AtomicU64::new(0);
@@ -133,7 +162,8 @@ pub fn swarm(default_seeds: u64) {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let full = failures.lock().expect("no panic under it").len() >= 20;
+                    let failed = failures.lock().expect("no panic under it").seeds.len();
+                    let full = failed >= ENOUGH_FAILURES && !keep_going;
                     if full || started.elapsed() >= limit {
                         return;
                     }
@@ -155,7 +185,10 @@ pub fn swarm(default_seeds: u64) {
                     };
                     if let Some(text) = failure {
                         let mut failures = failures.lock().expect("no panic under it");
-                        failures.push((seed, text));
+                        failures.add(seed, text);
+                        if keep_going {
+                            println!("fails: {}", failures.seeds[&seed]);
+                        }
                     }
                 }
             });
@@ -177,18 +210,14 @@ pub fn swarm(default_seeds: u64) {
         0..2000 => Vec::new(),
         _ => coverage.missing(1),
     };
-    let mut failures = failures.into_inner().expect("no panic under it");
-    failures.sort();
-    if let Some((_, first)) = failures.first() {
-        let summary: Vec<String> = failures
-            .iter()
-            .map(|(seed, text)| {
-                let what = text.lines().find(|line| line.contains("broken by"));
-                let what = what.unwrap_or("panicked");
-                format!("{seed:8} {}", what.chars().take(200).collect::<String>())
-            })
-            .collect();
-        panic!("{first}\nfailing seeds:\n{}", summary.join("\n"));
+    let failures = failures.into_inner().expect("no panic under it");
+    if let Some((_, first)) = failures.first {
+        let seeds: Vec<String> = failures.seeds.into_values().collect();
+        panic!(
+            "{first}\n{} failing seeds:\n{}",
+            seeds.len(),
+            seeds.join("\n")
+        );
     }
     assert!(
         missing.is_empty(),

@@ -377,6 +377,26 @@ fn a_lost_child_is_one_without_leased_descendants() {
 }
 
 #[test]
+fn what_came_of_a_shard() {
+    let named = |ids: Vec<ShardId>| -> Vec<String> {
+        let short = |id: &ShardId| id.as_str()[18..].to_owned();
+        ids.iter().map(short).collect()
+    };
+    let of = |number| named(ancestors(&id(number), &example()));
+    assert_eq!(of(8), ["06", "07", "00", "01", "02", "03"]);
+    assert_eq!(of(9), ["05"]);
+    assert!(of(0).is_empty());
+    // Its parents are known, though they are not listed.
+    let one = [shard(8, &[6, 7], (0, MAX), false)];
+    assert_eq!(named(ancestors(&id(8), &one)), ["06", "07"]);
+    let of = |number| named(descendants(&id(number), &example()));
+    assert_eq!(of(0), ["06", "08"]);
+    assert_eq!(of(5), ["09", "10"]);
+    assert!(of(8).is_empty());
+    assert!(of(77).is_empty());
+}
+
+#[test]
 fn a_list_that_lacks_the_children_of_an_ended_shard_is_not_used() {
     let shards = example();
     let ids = |children: Vec<ChildShard>| children.into_iter().map(|c| c.id).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, info, warn};
 
 use super::{Coordinator, Done, Held, StopRequest};
-use crate::core::ids::LeaseKey;
+use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::sequence::Position;
 use crate::core::time::Moment;
@@ -95,8 +95,9 @@ pub(super) async fn write_and_look(
     })
 }
 
-/// One write: acquired, if the answer came and says that it happened.
-async fn write_only(
+/// One renewal of what names this worker already: acquired, if the answer came and says that it happened.
+async fn renew_as(
+    me: &WorkerId,
     store: &dyn LeaseStore,
     clock: &dyn Clock,
     limit: std::time::Duration,
@@ -104,7 +105,11 @@ async fn write_only(
 ) -> Result<Outcome, StoreError> {
     let sent = clock.now();
     match within(clock, limit, store.update(update)).await {
-        Ok(Ok(Written::Applied(row))) => Ok(Outcome::Acquired(row, sent)),
+        Ok(Ok(Written::Applied(row))) if row.actual_owner() == Some(me) => {
+            Ok(Outcome::Acquired(row, sent))
+        }
+        // It was given to another worker by hand meanwhile, with its counter left as it was.
+        Ok(Ok(Written::Applied(row))) => Ok(Outcome::Refused(Some(row))),
         Ok(Ok(Written::Lost(row))) => Ok(Outcome::Refused(row)),
         Ok(Err(error)) => Err(error),
         Ok(Ok(Written::Unknown(_))) | Err(_) => Ok(Outcome::Refused(None)),
@@ -127,11 +132,12 @@ impl Coordinator {
         let limit = self.settings.failover / 3;
         let update = self.ports.keeper.style.marked(update);
         let before = self.attempts.sent_first(&update);
+        let me = self.me.clone();
         self.beside.spawn(async move {
             let sent = clock.now();
             let outcome = match how {
                 // The row names this worker already, so that it would prove nothing (I.10).
-                How::Assigned => write_only(&*store, &*clock, limit, &update).await,
+                How::Assigned => renew_as(&me, &*store, &*clock, limit, &update).await,
                 How::Taken | How::Stolen | How::Resumed => {
                     let tried = before.is_some();
                     write_and_look(&*store, &*clock, limit, &lease, &update, tried).await
@@ -283,6 +289,40 @@ impl Coordinator {
             self.held.remove(key);
             self.release(handle);
             self.forget_claim(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::os::clock::SystemClock;
+    use crate::worker::testing::{Fault, MemoryStore, owned};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_adopted_by_a_renewal_that_names_this_worker() {
+        let me = WorkerId::new("me");
+        // owner in the row as it was read, and when the renewal arrives; a fault; whether it is adopted
+        let cases = [
+            ("me", None, true),
+            ("me", Some(Fault::AnswerLost), false),
+            ("me", Some(Fault::RequestLost), false),
+            // Somebody gave it away by hand, and left its counter alone.
+            ("other", None, false),
+        ];
+        for (owner, fault, adopted) in cases {
+            let read = owned("s", "me");
+            let store = MemoryStore::with([owned("s", owner)]);
+            if let Some(fault) = fault {
+                store.fail_next(fault);
+            }
+            let (clock, limit) = (SystemClock::new(), Duration::from_secs(1));
+            let update = read.renewal_noticing_hand_off();
+            let outcome = renew_as(&me, &store, &clock, limit, &update).await;
+            let is = matches!(outcome, Ok(Outcome::Acquired(..)));
+            assert_eq!(is, adopted, "{owner} {fault:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::acquiring::How;
 use super::{Coordinator, StopRequest};
 use crate::core::assignment::taker::{self, Candidate};
 use crate::core::assignment::view::{Holding, availability};
-use crate::core::handoff::{Adoption, adoption};
+use crate::core::handoff::{Adoption, Role, adoption, is_of, role};
 use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Counter, Lease, LeaseUpdate};
 use crate::core::migration::pure_fleet::owners_are_ours;
@@ -55,9 +55,7 @@ impl Coordinator {
 
     /// Whether the row carries this worker's id although it does not hold the lease.
     pub(super) fn is_own_unheld(&self, lease: &Lease) -> bool {
-        // While it is handed to us, the old owner holds it (I.35).
-        let waits = self.is_assigned() && lease.in_hand_off();
-        lease.owner.as_ref() == Some(&self.me) && self.holding(lease) == Holding::NotMine && !waits
+        is_of(lease, &self.me, self.is_assigned()) && self.holding(lease) == Holding::NotMine
     }
 
     pub(super) fn holding(&self, lease: &Lease) -> Holding {
@@ -131,6 +129,11 @@ impl Coordinator {
 
     /// Whether whoever wrote this worker's id into the row is dead.
     fn is_left_behind(&self, lease: &Lease, now: Moment) -> bool {
+        if let Role::Next { .. } = role(lease, &self.me) {
+            // The 2.x algorithm, after a leader's time: the old owner may go on, and is nobody of our id.
+            let failover = self.settings.failover;
+            return self.observations.is_expired(lease, now, failover);
+        }
         self.resume_at_once
             || self
                 .observations

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
-use kcl_daemon::core::lease::Change;
+use kcl_daemon::core::lease::{Change, Lease};
 
 use super::Violation;
 use super::history::{History, Rows};
@@ -29,6 +29,8 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
     let mut rows = Rows::default();
     let mut alive: BTreeSet<ProcessNumber> = BTreeSet::new();
     let mut quiet_since: Option<Time> = None;
+    // When each lease's counter changed last.
+    let mut moved: BTreeMap<&LeaseKey, Time> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         match &event.what {
             What::Started => {
@@ -71,7 +73,11 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
             false => history.rules.failover * 2,
         };
         let rested = quiet_since.is_some_and(|since| event.at > since + rest);
-        if let Some(thief) = stolen_by.filter(|_| rested) {
+        // Its owner lives, and has let it expire: nobody is robbed.
+        let expired = moved
+            .get(write.key)
+            .is_some_and(|moved| event.at > moved + history.rules.failover);
+        if let Some(thief) = stolen_by.filter(|_| rested && !expired) {
             let counted = |all: bool| {
                 let mut counts: BTreeMap<WorkerId, usize> =
                     alive.iter().map(|p| (history.name(*p), 0)).collect();
@@ -98,6 +104,10 @@ pub fn a_balanced_fleet_rests(history: &History<'_>) -> Vec<Violation> {
         }
         if write.before.map(|row| row.actual_owner()) != write.after.map(|row| row.actual_owner()) {
             quiet_since = quiet_since.map(|_| event.at);
+        }
+        let counter = |lease: Option<&Lease>| lease.map(|lease| lease.counter);
+        if counter(write.before_lease()) != counter(write.after_lease()) {
+            moved.insert(write.key, event.at);
         }
         rows.after(&write);
     }

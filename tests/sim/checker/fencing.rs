@@ -285,6 +285,12 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
                 }
                 let place = (call.process, update.key.clone());
                 match (&update.change, answer) {
+                    // Given to somebody else by hand, while the write was on its way.
+                    (_, Answer::Applied(row))
+                        if row.actual_owner() != Some(&history.name(call.process)) =>
+                    {
+                        held.remove(&place);
+                    }
                     (Change::Take { .. }, Answer::Applied(_)) => {
                         held.insert(place, (event.local, event.at));
                     }

@@ -286,12 +286,19 @@ impl<'a> History<'a> {
 }
 
 /// Who is made the actual owner of a lease by a write: somebody new, or the same one by taking it
-/// anew.
+/// anew, or by assigning to itself what was to be handed from itself to itself.
 pub fn new_owner<'a>(history: &'a History<'a>, index: usize) -> Option<(WorkerId, &'a LeaseKey)> {
     let write = history.write(index)?;
     let before = write.before.and_then(|row| row.actual_owner());
     let after = write.after.and_then(|row| row.actual_owner())?;
-    let anew = before != Some(after) || matches!(write.change(), Some(Change::Take { .. }));
+    let knotted = write.before_lease().is_some_and(|lease| {
+        lease.checkpoint_owner.is_some() && lease.owner == lease.checkpoint_owner
+    });
+    let anew = match write.change() {
+        Some(Change::Take { .. }) => true,
+        Some(Change::Assign { .. }) if knotted => true,
+        _ => before != Some(after),
+    };
     anew.then(|| (after.clone(), write.key))
 }
 

@@ -80,14 +80,13 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
         if let Some(write) = history.write(index) {
             rows.after(&write);
         }
-        if let (
-            Some(process),
-            What::Answered {
-                answer: Answer::Rows(rows),
-                ..
-            },
-        ) = (event.by, &event.what)
-        {
+        if let (Some(process), What::Answered { answer, .. }) = (event.by, &event.what) {
+            let rows = match answer {
+                Answer::Rows(rows) => &rows[..],
+                // It looks at single rows, too, when they are about to expire.
+                Answer::Row(Some(row)) | Answer::Lost(Some(row)) => std::slice::from_ref(row),
+                _ => &[],
+            };
             for lease in rows.iter().filter_map(|row| row.as_lease()) {
                 seen.insert((process, lease.key.clone()), lease.owner.clone());
             }

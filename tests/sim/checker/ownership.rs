@@ -256,6 +256,8 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
     let mut writes = history.writes().peekable();
     // Whoever edits owners by hand cannot ask for this.
     let mut edited: BTreeSet<&LeaseKey> = BTreeSet::new();
+    // The last event that made somebody the owner.
+    let mut given: BTreeMap<&LeaseKey, usize> = BTreeMap::new();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
             if write.call.is_none() {
@@ -264,6 +266,7 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
             if let Some((owner, key)) = new_owner(history, write.index)
                 && !edited.contains(key)
             {
+                given.insert(key, write.index);
                 adopted.retain(|(process, of)| *of != key || history.name(*process) != owner);
             }
             if let (Some(call), Some(after)) = (write.call, write.after)
@@ -273,8 +276,18 @@ pub fn adopted_by_a_write(history: &History<'_>) -> Vec<Violation> {
                 adopted.insert((call.process, write.key));
             }
         }
-        let at = history.trace.events[index].at;
-        if !adopted.contains(&(process, &key)) && !history.has_slept(process, at) {
+        let event = &history.trace.events[index];
+        let child = match &event.what {
+            What::Told { child, .. } => history.children.get(child),
+            _ => None,
+        };
+        // Its lease went to another worker and came back before it learnt of that: it goes on with what it
+        // had adopted, as far as I.1 and I.2 let it.
+        let goes_on = child
+            .zip(given.get(&key))
+            .is_some_and(|(child, at)| child.started < *at);
+        let slept = history.has_slept(process, event.at);
+        if !adopted.contains(&(process, &key)) && !goes_on && !slept {
             let text = "delivered without a successful write of its own";
             wrong.push(history.violation("I.10", index, Some(&key), text));
         }

@@ -45,7 +45,19 @@ struct Consumer {
 impl JavaWorker {
     /// The life of a consumer. It ends with its lease, or with the shard; the lease of a finished shard
     /// is renewed on.
+    ///
+    /// A lease that expired here while its renewal was on its way is held again when that went through, by
+    /// the same acquisition, and gets another consumer.
     pub(super) async fn consume(self: Arc<Self>, lease: Lease, token: u64) {
+        let key = lease.key.clone();
+        Arc::clone(&self).live(lease, token).await;
+        let mut state = self.state();
+        if !state.finished.contains(&key) {
+            state.consumers.remove(&(key, token));
+        }
+    }
+
+    async fn live(self: Arc<Self>, lease: Lease, token: u64) {
         let key = lease.key.clone();
         if lease.is_finished() && !self.has(Bug::RestartAtShardEnd) {
             self.give_way_without_consumer(&key, token).await;

@@ -355,7 +355,10 @@ impl JavaWorker {
             row.counter == before.counter.next() && row.owner.as_ref() == Some(&self.me)
         });
         match row.filter(|_| own) {
-            Some(row) => held.lease = row,
+            Some(row) => {
+                held.lease = row;
+                held.renewed = self.now();
+            }
             None => {
                 state.held.remove(key);
             }

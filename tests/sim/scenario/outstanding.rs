@@ -18,6 +18,10 @@ pub struct Outstanding {
     in_work: BTreeMap<ChildNumber, Vec<ExtendedSequenceNumber>>,
     /// Shards whose leases were made to be read from their beginning.
     from_start: BTreeSet<ShardId>,
+    /// Closed shards, and what they became.
+    became: BTreeMap<ShardId, Vec<ShardId>>,
+    /// Shards that have a lease.
+    leased: BTreeSet<ShardId>,
 }
 
 impl Outstanding {
@@ -30,6 +34,8 @@ impl Outstanding {
             children: BTreeMap::new(),
             in_work: BTreeMap::new(),
             from_start: BTreeSet::new(),
+            became: BTreeMap::new(),
+            leased: BTreeSet::new(),
         }
     }
 
@@ -63,11 +69,28 @@ impl Outstanding {
                         self.records.remove(&(shard.clone(), place));
                     }
                 }
+                What::Opened(shards) => {
+                    for shard in shards {
+                        for parent in &shard.parents {
+                            let became = self.became.entry(parent.clone()).or_default();
+                            became.push(shard.id.clone());
+                        }
+                    }
+                }
+                What::Edited {
+                    before: Some(row),
+                    after: None,
+                } => {
+                    if let Some(lease) = row.as_lease() {
+                        self.deleted_by_hand(&lease.shard_id());
+                    }
+                }
                 // A child may end after its checkpoint and before its answer.
                 What::Applied {
                     after: Some(row), ..
                 } => {
                     if let Some(lease) = row.as_lease() {
+                        self.leased.insert(lease.shard_id());
                         self.settle(&lease.shard_id(), &lease.checkpoint);
                     }
                 }
@@ -86,6 +109,17 @@ impl Outstanding {
             };
             wanted && *at_ms >= now_ms - RETENTION_MS
         });
+    }
+
+    /// Without its lease, a shard whose children have theirs looks like one that was read to its end and
+    /// cleaned up: to everybody, Java's workers included. Whoever deletes it has decided so. While a child
+    /// has no lease there is a hole in the hash keys, which has to be found.
+    fn deleted_by_hand(&mut self, shard: &ShardId) {
+        self.leased.remove(shard);
+        let became = self.became.get(shard);
+        if became.is_some_and(|children| children.iter().all(|id| self.leased.contains(id))) {
+            self.records.retain(|(of, _), _| of != shard);
+        }
     }
 
     /// Everything up to a checkpoint is processed.
