@@ -59,9 +59,14 @@ impl Coverage {
         *self.fleets.entry(names.len()).or_default() += 1;
     }
 
+    /// In how many seeds something happened.
+    pub fn seeds_with(&self, mishap: Mishap) -> u64 {
+        self.mishaps.get(&mishap).copied().unwrap_or(0)
+    }
+
     /// What happened in fewer than `least` seeds although it should.
     pub fn missing(&self, least: u64) -> Vec<String> {
-        let seen = |mishap: &Mishap| self.mishaps.get(mishap).copied().unwrap_or(0);
+        let seen = |mishap: &&Mishap| self.seeds_with(**mishap);
         let mishaps = Mishap::ALL.iter().filter(|mishap| seen(mishap) < least);
         let fleet = |size: &usize| self.fleets.get(size).copied().unwrap_or(0);
         let fleets = (1..=8).filter(|size| fleet(size) < least);
@@ -75,7 +80,7 @@ impl Coverage {
 impl std::fmt::Display for Coverage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for mishap in Mishap::ALL {
-            let seeds = self.mishaps.get(mishap).copied().unwrap_or(0);
+            let seeds = self.seeds_with(*mishap);
             writeln!(f, "{seeds:8} {}", mishap.text())?;
         }
         for (size, seeds) in &self.fleets {

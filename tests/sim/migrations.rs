@@ -14,10 +14,10 @@ use crate::store::legacy_key;
 use crate::trace::{Event, Row, Trace, What};
 use crate::world::{Kind, S, Time};
 
-const MINUTE: Time = 60 * S;
+pub const MINUTE: Time = 60 * S;
 
 /// A fleet whose clocks tick slowly, so that hours are lived through in seconds.
-fn slow_fleet(seed: u64, workers: usize, shards: usize) -> Plan {
+pub fn slow_fleet(seed: u64, workers: usize, shards: usize) -> Plan {
     let mut plan = Plan::quiet(seed, workers, shards);
     plan.failover = Duration::from_secs(60);
     plan.idle = Duration::from_secs(60);
@@ -26,7 +26,7 @@ fn slow_fleet(seed: u64, workers: usize, shards: usize) -> Plan {
     plan
 }
 
-fn ours(wanted: Wanted) -> Deployed {
+pub fn ours(wanted: Wanted) -> Deployed {
     Deployed {
         kind: Kind::Ours,
         wanted: Some(wanted),
@@ -35,14 +35,14 @@ fn ours(wanted: Wanted) -> Deployed {
 }
 
 /// Replaces all workers, one after the other.
-fn replace_all(plan: &mut Plan, from: Time, next: Deployed) {
+pub fn replace_all(plan: &mut Plan, from: Time, next: Deployed) {
     let places = 0..plan.workers.len();
     let incidents = places.map(|n| (from + n as u64 * MINUTE, Incident::Replace(n, next)));
     plan.incidents.extend(incidents);
 }
 
 /// Lives through a plan and expects that nothing is broken but what cannot be asked for in it.
-fn live(plan: &Plan, cannot_be_asked_for: &[&str]) -> Trace {
+pub fn live(plan: &Plan, cannot_be_asked_for: &[&str]) -> Trace {
     let (trace, violations) = try_out(plan);
     if let Ok(path) = std::env::var("SIM_TRACE") {
         std::fs::write(path, trace.render()).expect("SIM_TRACE names a file to write");
@@ -61,7 +61,7 @@ fn live(plan: &Plan, cannot_be_asked_for: &[&str]) -> Trace {
 }
 
 /// The rows that were written, and when.
-fn written(trace: &Trace) -> impl Iterator<Item = (Time, &Row)> {
+pub fn written(trace: &Trace) -> impl Iterator<Item = (Time, &Row)> {
     trace
         .events
         .iter()
@@ -74,7 +74,7 @@ fn written(trace: &Trace) -> impl Iterator<Item = (Time, &Row)> {
 }
 
 /// What `Migration3.0` said one after the other, and since when.
-fn versions(trace: &Trace) -> Vec<(Time, ClientVersion)> {
+pub fn versions(trace: &Trace) -> Vec<(Time, ClientVersion)> {
     let states = written(trace).filter_map(|(at, row)| {
         let item = row.as_client_version()?;
         Some((at, item.now.state))
@@ -83,7 +83,7 @@ fn versions(trace: &Trace) -> Vec<(Time, ClientVersion)> {
 }
 
 /// The same of `TableMigration3.5`.
-fn statuses(trace: &Trace) -> Vec<(Time, TableStatus)> {
+pub fn statuses(trace: &Trace) -> Vec<(Time, TableStatus)> {
     let states = written(trace).filter_map(|(at, row)| {
         let item = row.as_table_status()?;
         Some((at, item.now.state))
@@ -102,7 +102,10 @@ fn without_repetitions<S: PartialEq>(states: impl Iterator<Item = (Time, S)>) ->
 }
 
 /// The states with the minutes at which they were reached have to be these, each within its bounds.
-fn expect_states<S: PartialEq + std::fmt::Debug>(found: &[(Time, S)], wanted: &[(S, u64, u64)]) {
+pub fn expect_states<S: PartialEq + std::fmt::Debug>(
+    found: &[(Time, S)],
+    wanted: &[(S, u64, u64)],
+) {
     let minutes: Vec<(u64, &S)> = found.iter().map(|(at, s)| (at / MINUTE, s)).collect();
     let fit = found.len() == wanted.len()
         && found
@@ -115,7 +118,7 @@ fn expect_states<S: PartialEq + std::fmt::Debug>(found: &[(Time, S)], wanted: &[
 }
 
 /// When the first item that is no lease was written into the lease table.
-fn first_foreign(trace: &Trace) -> Option<Time> {
+pub fn first_foreign(trace: &Trace) -> Option<Time> {
     let foreign = |row: &Row| {
         row.as_lease().is_none() && !row.key().as_str().starts_with(legacy_key("").as_str())
     };
@@ -205,7 +208,7 @@ fn nobody_migrates_before_the_fleet_was_seen_to_support_it() {
 
 /// What a fleet that changes its algorithm cannot be asked for: that only a leader moves leases, that
 /// takers rest, and that nothing but leases is written.
-const WHILE_ALGORITHMS_CHANGE: &[&str] = &["I.12", "I.32", "I.33", "I.36"];
+pub const WHILE_ALGORITHMS_CHANGE: &[&str] = &["I.12", "I.32", "I.33", "I.36"];
 
 #[test]
 fn a_fleet_of_java_2_becomes_ours_and_then_one_with_a_leader_and_goes_back() {

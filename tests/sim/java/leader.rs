@@ -9,11 +9,12 @@ use kcl_daemon::core::leader_lock::{
     JAVA_HEARTBEAT, JAVA_LEASE, LockChange, LockCondition, LockItem, LockWrite, RecordVersion,
 };
 use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::single_table::Place;
 use kcl_daemon::core::time::WallTime;
 use kcl_daemon::core::worker_stats::WorkerMetricStats;
 
-use super::{Bug, JavaWorker};
-use crate::trace::{Answer, Op};
+use super::{Bug, JavaWorker, Version};
+use crate::trace::{Answer, LegacyOp, Op};
 use crate::world::{MS, S, Time};
 
 fn micros(time: Duration) -> Time {
@@ -25,7 +26,7 @@ impl JavaWorker {
         self.settings.failover * 2
     }
 
-    fn wall(&self) -> WallTime {
+    pub(super) fn wall(&self) -> WallTime {
         WallTime::from_millis(self.world.wall_ms() + self.process.wall_skew_ms())
     }
 
@@ -34,16 +35,21 @@ impl JavaWorker {
         self.sleep(2 * S).await;
         loop {
             let now = self.wall();
+            let supports = self.settings.version == Version::V3;
             let stats = WorkerMetricStats {
                 worker: self.me.clone(),
                 last_update: Some(now.seconds()),
                 stats: BTreeMap::new(),
                 operating_range: BTreeMap::new(),
-                support_code: Some(1),
-                support_updated: Some(now.seconds()),
+                support_code: supports.then_some(1),
+                support_updated: supports.then_some(now.seconds()),
                 ours_updated: None,
             };
-            self.store.request(Op::PutMetrics(stats)).await;
+            let op = match self.routing().metrics_writes {
+                Place::LeaseTable => Op::PutMetrics(stats),
+                Place::Legacy => Op::Legacy(LegacyOp::PutMetrics(stats)),
+            };
+            self.store.request(op).await;
             self.sleep(self.settings.report_every).await;
         }
     }
@@ -76,8 +82,14 @@ impl JavaWorker {
         let mut foreign: Option<(RecordVersion, Time)> = None;
         let mut next_beat = 0;
         let mut next_run = 0;
+        let mut place = self.routing().lock;
         loop {
             let now = self.now();
+            if std::mem::replace(&mut place, self.routing().lock) != place {
+                // The next election is in the other table.
+                (mine, foreign, next_beat) = (None, None, 0);
+                self.state().leads = false;
+            }
             if now >= next_beat {
                 next_beat = now + micros(JAVA_HEARTBEAT);
                 mine = match mine {
@@ -101,7 +113,11 @@ impl JavaWorker {
 
     async fn write_lock(&self, condition: LockCondition, change: LockChange) -> bool {
         let write = LockWrite { condition, change };
-        self.store.request(Op::WriteLeader(write)).await == Answer::Done
+        let op = match self.routing().lock {
+            Place::LeaseTable => Op::WriteLeader(write),
+            Place::Legacy => Op::Legacy(LegacyOp::WriteLeader(write)),
+        };
+        self.store.request(op).await == Answer::Done
     }
 
     async fn heartbeat(&self, version: RecordVersion) -> Option<RecordVersion> {
@@ -118,7 +134,11 @@ impl JavaWorker {
         &self,
         foreign: &mut Option<(RecordVersion, Time)>,
     ) -> Option<RecordVersion> {
-        let Answer::Row(row) = self.store.request(Op::Leader).await else {
+        let op = match self.routing().lock {
+            Place::LeaseTable => Op::Leader,
+            Place::Legacy => Op::Legacy(LegacyOp::Leader),
+        };
+        let Answer::Row(row) = self.store.request(op).await else {
             return None;
         };
         let row = row.as_deref().and_then(|row| row.as_leader()).cloned();
@@ -154,9 +174,14 @@ impl JavaWorker {
 
     /// One run: by count, which is what an idle fleet comes to (C.6).
     async fn assign(&self) {
-        let Answer::Rows(rows) = self.store.request(Op::Scan).await else {
+        let Answer::Rows(mut rows) = self.store.request(Op::Scan).await else {
             return;
         };
+        let foreign = rows.iter().any(|row| row.as_lease().is_none());
+        if foreign && self.settings.version.stumbles() {
+            return;
+        }
+        rows.extend(self.legacy_metrics().await);
         let leases: Vec<Lease> = rows
             .iter()
             .filter_map(|row| row.as_lease().cloned())

@@ -9,12 +9,14 @@
 //! | `bugs.rs` | the switches |
 //! | `worker.rs` | what a process remembers; its threads; renewing |
 //! | `taker.rs` | KCL 2.x: everybody takes for itself; shard sync and audit |
-//! | `leader.rs` | KCL 3.5: the lock, assignment, metrics, discovery |
+//! | `leader.rs` | KCL 3.x: the lock, assignment, metrics, discovery |
+//! | `tables.rs` | KCL 3.5: the move from the tables of 3.0 to 3.4 into one |
 //! | `consumer.rs` | one shard: parents, child, records, checkpoints, the end |
 
 mod bugs;
 mod consumer;
 mod leader;
+mod tables;
 mod taker;
 mod worker;
 

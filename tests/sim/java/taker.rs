@@ -17,10 +17,9 @@ use crate::world::{MS, S};
 impl JavaWorker {
     pub async fn scan(&self) -> Option<Vec<Lease>> {
         match self.store.request(Op::Scan).await {
-            // One item that is no lease makes the scan of a 2.x worker fail as a whole (A.7).
             Answer::Rows(rows) => rows
                 .iter()
-                .filter(|row| self.settings.version == Version::V2 || row.as_lease().is_some())
+                .filter(|row| self.settings.version.stumbles() || row.as_lease().is_some())
                 .map(|row| row.as_lease().cloned())
                 .collect(),
             _ => None,
@@ -105,7 +104,7 @@ impl JavaWorker {
             }
             let leads = match self.settings.version {
                 Version::V2 => elect(&leases).is_none_or(|leader| leader == self.me),
-                Version::V3 => self.state().leads,
+                Version::V30 | Version::V3 => self.state().leads,
             };
             let found = first_hole(
                 leases

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::{Counter, Lease};
+use kcl_daemon::core::migration::single_table::TableStatus;
 use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::coordinator::StopRequest;
 use tokio::sync::watch;
@@ -22,8 +24,17 @@ use crate::world::{MS, Process, S, SimClock, Time, World};
 pub enum Version {
     /// 2.x: every worker takes leases for itself.
     V2,
+    /// 3.0 to 3.4 in mode 3X: a leader assigns; whatever is no lease is in tables of its own.
+    V30,
     /// 3.5 in mode 3X: a leader assigns.
     V3,
+}
+
+impl Version {
+    /// Whether one row that is no lease makes its scans fail as a whole (A.7).
+    pub const fn stumbles(self) -> bool {
+        matches!(self, Self::V2 | Self::V30)
+    }
 }
 
 /// What its properties say.
@@ -36,6 +47,10 @@ pub struct Settings {
     pub hand_off_timeout: Time,
     pub report_every: Time,
     pub grace: Time,
+    /// `migrateAllEntitiesToLeaseTable`.
+    pub migrate: bool,
+    /// `tableMigrationCompleteBakeTimeSeconds`.
+    pub bake: Duration,
     pub bugs: BTreeSet<Bug>,
 }
 
@@ -74,6 +89,9 @@ pub struct State {
     pub runs: u64,
     /// Whether it has the leader's lock.
     pub leads: bool,
+    /// How far the move into one table was when it started, and is now; `None` where there never was
+    /// another one.
+    pub tables: Option<(TableStatus, TableStatus)>,
 }
 
 /// The process.
@@ -156,8 +174,11 @@ impl JavaWorker {
     /// Works until it is asked to stop, or a child fails.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<StopRequest>) -> String {
         self.store
-            .request(Op::Open(self.settings.version == Version::V3))
+            .request(Op::Open(self.settings.version != Version::V2))
             .await;
+        if let Err(too_early) = self.look_for_tables().await {
+            return format!("cannot start: {too_early}");
+        }
         self.resume().await;
         let mut threads = JoinSet::new();
         let renewer = Arc::clone(&self);
@@ -167,7 +188,9 @@ impl JavaWorker {
                 let taker = Arc::clone(&self);
                 threads.spawn(async move { taker.taker().await });
             }
-            Version::V3 => {
+            Version::V30 | Version::V3 => {
+                let tables = Arc::clone(&self);
+                threads.spawn(async move { tables.follow_tables().await });
                 let (metrics, leader) = (Arc::clone(&self), Arc::clone(&self));
                 let discovery = Arc::clone(&self);
                 threads.spawn(async move { metrics.report().await });
@@ -275,7 +298,7 @@ impl JavaWorker {
         };
         let update = match self.settings.version {
             Version::V2 => lease.renewal(),
-            Version::V3 => lease.renewal_noticing_hand_off(),
+            Version::V30 | Version::V3 => lease.renewal_noticing_hand_off(),
         };
         match self.store.request(Op::Update(update)).await {
             Answer::Applied(row) => self.renewed(key, row.as_lease()),

@@ -148,7 +148,7 @@ impl Fleet {
         let kind = match process.kind {
             Kind::Ours => None,
             Kind::Java2 => Some(Mishap::JavaTwo),
-            Kind::Java3 => Some(Mishap::JavaThree),
+            Kind::Java30 | Kind::Java3 => Some(Mishap::JavaThree),
         };
         let skewed = (process.wall_skew_ms() != 0).then_some(Mishap::ClockSkewed);
         for mishap in kind.into_iter().chain(skewed) {
@@ -202,6 +202,7 @@ impl Fleet {
         match process.kind {
             Kind::Ours => self.our_work(process, stop, resume).await,
             Kind::Java2 => self.javas_work(process, stop, Version::V2).await,
+            Kind::Java30 => self.javas_work(process, stop, Version::V30).await,
             Kind::Java3 => self.javas_work(process, stop, Version::V3).await,
         }
     }
@@ -221,6 +222,8 @@ impl Fleet {
             hand_off_timeout: micros(self.plan.hand_off_timeout),
             report_every: micros(self.plan.report_every),
             grace: micros(self.plan.grace),
+            migrate: self.deployed_as(process).migrate,
+            bake: self.plan.bake,
             bugs: self.plan.bugs.clone(),
         };
         let factory = SimFactory::new(&self.world, process, &self.children);

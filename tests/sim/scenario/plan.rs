@@ -260,8 +260,16 @@ impl Plan {
     /// The mixed scenario of a seed: a random subset of everything that can go wrong (swarm).
     pub fn swarm(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let rng = &mut rng;
         let workers = usize::try_from(rng.mostly_low(1, 8)).unwrap_or(1);
+        Self::drawn(seed, workers, &mut rng)
+    }
+
+    /// The same for a fleet of so many workers, which few seeds draw if it is a large one.
+    pub fn swarm_of(workers: usize, seed: u64) -> Self {
+        Self::drawn(seed, workers, &mut Rng::new(seed))
+    }
+
+    fn drawn(seed: u64, workers: usize, rng: &mut Rng) -> Self {
         let shards = usize::try_from(rng.mostly_low(1, 10)).unwrap_or(1);
         let mut plan = Self::quiet(seed, workers, shards);
         plan.failover = Duration::from_secs(rng.pick(&[3, 5, 10]));

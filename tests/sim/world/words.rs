@@ -17,6 +17,8 @@ pub enum Kind {
     Ours,
     /// A model of KCL 2.x for Java.
     Java2,
+    /// A model of KCL 3.0 to 3.4 for Java, in a fleet with a leader and tables of its own for that.
+    Java30,
     /// A model of KCL 3.5 for Java.
     Java3,
 }
