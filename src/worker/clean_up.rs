@@ -6,9 +6,9 @@ use tracing::debug;
 
 use crate::core::ids::{LeaseKey, ShardId};
 use crate::core::lease::{Lease, LeaseDeletion};
-use crate::core::shard_sync::{CleanUp, children_at_end, clean_up, lost_children};
-use crate::core::stream::ShardFilter;
-use crate::ports::{Clock, Entropy, LeaseStore, Stream};
+use crate::core::shard_sync::{CleanUp, children_at_end, clean_up, descendants, lost_children};
+use crate::core::stream::{ChildShard, Shard, ShardFilter};
+use crate::ports::{Clock, Entropy, LeaseStore, StoreError, Stream};
 use crate::worker::family::create_child_leases;
 
 /// What one round does, and in the end what it did.
@@ -124,7 +124,11 @@ impl CleanUpRound {
                 }
             };
             if !children.is_empty() {
-                let lost = lost_children(&children, &shards, &self.leased);
+                let mut lost = lost_children(&children, &shards, &self.leased);
+                if let Err(error) = without_read(store, &shards, &mut lost).await {
+                    debug!(shard = %id, "cannot look for the leases of its descendants: {error}");
+                    continue;
+                }
                 debug!(shard = %id, children = lost.len(), "creating the leases of child shards anew");
                 create_child_leases(store, clock, entropy, &lease, &lost, &children).await;
             } else if shards.iter().all(|shard| shard.id != id) {
@@ -135,12 +139,30 @@ impl CleanUpRound {
     }
 }
 
+/// Leaves out children that were read already, as a lease of one of their descendants shows that was made
+/// after the last look at the table.
+async fn without_read(
+    store: &dyn LeaseStore,
+    shards: &[Shard],
+    lost: &mut Vec<ChildShard>,
+) -> Result<(), StoreError> {
+    for child in std::mem::take(lost) {
+        let mut read = false;
+        for descendant in descendants(&child.id, shards) {
+            read |= store.get(&LeaseKey::of_shard(&descendant)).await?.is_some();
+        }
+        if !read {
+            lost.push(child);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::hash_range::HashRange;
     use crate::core::sequence::{ExtendedSequenceNumber, SequenceNumber};
-    use crate::core::stream::Shard;
     use crate::os::clock::SystemClock;
     use crate::os::entropy::SystemEntropy;
     use crate::worker::testing::{Listed, MemoryStore};
@@ -207,6 +229,32 @@ mod tests {
                 .await;
             assert_eq!(!round.deleted().is_empty(), deleted, "{end}");
             assert_eq!(store.rows().is_empty(), deleted, "{end}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_is_not_made_anew_when_its_children_came_since_the_last_look() {
+        // b came of a, and c of b.
+        let child_of = |id: &str, parent: &str, closed| Shard {
+            parents: vec![ShardId::new(parent)],
+            closed,
+            ..shard(id, u128::MAX)
+        };
+        let shards = vec![child_of("b", "a", true), child_of("c", "b", false)];
+        for came in [false, true] {
+            let finished = lease("a", "SHARD_END", &["b"]);
+            let round = CleanUpRound::plan(
+                std::slice::from_ref(&finished.key),
+                std::slice::from_ref(&finished),
+                true,
+            );
+            let child = came.then(|| lease("c", "TRIM_HORIZON", &[]));
+            let store = MemoryStore::with([finished].into_iter().chain(child));
+            let (clock, entropy) = (SystemClock::new(), SystemEntropy::from_seed(1));
+            round
+                .run(&store, &Listed(shards.clone()), &clock, &entropy)
+                .await;
+            assert_eq!(store.rows().contains_key(&LeaseKey::new("b")), !came);
         }
     }
 }

@@ -130,7 +130,8 @@ impl Coordinator {
         }
         let (store, clock) = (self.store(), Arc::clone(&self.ports.keeper.clock));
         let limit = self.settings.failover / 3;
-        let update = self.ports.keeper.style.marked(update);
+        let style = Arc::clone(&self.ports.keeper.style);
+        let update = style.marked(update);
         let before = self.attempts.sent_first(&update);
         let me = self.me.clone();
         self.beside.spawn(async move {
@@ -145,10 +146,19 @@ impl Coordinator {
             };
             match outcome {
                 Ok(Outcome::Acquired(lease, sent)) => Done::Acquired { lease, sent, how },
-                Ok(Outcome::Seen(lease)) => {
-                    // Perhaps by the first one.
-                    let sent = before.unwrap_or(sent);
-                    Done::Acquired { lease, sent, how }
+                Ok(Outcome::Seen(row)) => {
+                    // Perhaps by the first one, or by a request of a former process of this id that arrived
+                    // before: others count from then (I.2).
+                    let update = style.marked(row.renewal_noticing_hand_off());
+                    match renew_as(&me, &*store, &*clock, limit, &update).await {
+                        Ok(Outcome::Acquired(lease, sent)) => Done::Acquired { lease, sent, how },
+                        Ok(Outcome::Refused(Some(row))) => {
+                            let why = NotAcquired::Refused(Some(row));
+                            Done::NotAcquired(lease.key, why)
+                        }
+                        // That the lease carries this worker's id is known now.
+                        _ => Done::NotAcquired(lease.key, NotAcquired::Refused(Some(row))),
+                    }
                 }
                 Ok(Outcome::Refused(row)) => {
                     Done::NotAcquired(lease.key, NotAcquired::Refused(row))

@@ -45,15 +45,17 @@ impl Coordinator {
 
     /// What was known of a lease that is let go of says that it is ours. Where leases are assigned it
     /// would be adopted again and again, in vain, until the next look at the whole table, which may be
-    /// long in coming in a large one.
-    pub(super) fn forget_claim(&mut self, key: &LeaseKey) {
-        if self.is_assigned() {
-            let me = &self.me;
-            self.table
-                .retain(|lease| lease.key != *key || lease.owner.as_ref() != Some(me));
-            self.own_writes
-                .retain(|written, (row, _)| written != key || row.owner.as_ref() != Some(me));
+    /// long in coming in a large one. Whether something was known.
+    pub(super) fn forget_claim(&mut self, key: &LeaseKey) -> bool {
+        if !self.is_assigned() {
+            return false;
         }
+        let (me, known) = (&self.me, self.table.len());
+        self.table
+            .retain(|lease| lease.key != *key || lease.owner.as_ref() != Some(me));
+        self.own_writes
+            .retain(|written, (row, _)| written != key || row.owner.as_ref() != Some(me));
+        self.table.len() < known
     }
 
     /// Somebody wrote to a lease under our name. With the 2.x algorithm that is another process with our
@@ -93,7 +95,12 @@ impl Coordinator {
                 // Its children are waiting to be taken.
                 self.scan_wanted = true;
             }
-            Outcome::LeaseLost | Outcome::Released => {
+            Outcome::LeaseLost => {
+                self.held.remove(key);
+                // The look after the loss may have shown that it is ours again, when it could not be used.
+                self.scan_wanted |= self.forget_claim(key);
+            }
+            Outcome::Released => {
                 self.held.remove(key);
                 self.forget_claim(key);
             }

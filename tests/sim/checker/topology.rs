@@ -9,7 +9,7 @@ use kcl_daemon::core::sequence::Position;
 
 use super::Violation;
 use super::history::{History, Rows, Write};
-use crate::trace::{Op, ProcessNumber, Told, What};
+use crate::trace::{Answer, Op, ProcessNumber, Told, What};
 use crate::world::Time;
 
 /// I.23: no record of a shard is delivered before all its parents that have a lease are finished.
@@ -207,7 +207,12 @@ pub fn the_hash_space_is_covered(history: &History<'_>) -> Vec<Violation> {
 /// leases are gone; or when the service does not know the shard.
 pub fn deletes_are_due(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
-    our_writes(history, |write, _, rows, ever| {
+    // Where each lease was made last.
+    let mut made: BTreeMap<&LeaseKey, Vec<usize>> = BTreeMap::new();
+    for write in history.writes().filter(|write| write.before.is_none()) {
+        made.entry(write.key).or_default().push(write.index);
+    }
+    our_writes(history, |write, process, rows, ever| {
         if write.after.is_some() {
             return;
         }
@@ -238,8 +243,29 @@ pub fn deletes_are_due(history: &History<'_>) -> Vec<Violation> {
                 report(format!("deleted although {child} is not under way"));
             }
         }
+        // A parent whose lease was deleted may get it back by a request that was on its way for long, when
+        // the decision is made already.
+        let looked = history.trace.events[..write.index]
+            .iter()
+            .rposition(|event| {
+                let rows = matches!(
+                    &event.what,
+                    What::Answered {
+                        answer: Answer::Rows(_),
+                        ..
+                    }
+                );
+                rows && event.by == Some(process)
+            })
+            .unwrap_or(0);
+        let came_back = |key: &LeaseKey| {
+            let made = made.get(key).map_or(&[][..], |made| made);
+            let before = made.iter().filter(|at| **at < write.index);
+            before.clone().count() > 1 && before.max().is_some_and(|at| *at > looked)
+        };
         for parent in shard.truth.iter().flat_map(|truth| &truth.parents) {
-            if rows.lease(&LeaseKey::of_shard(parent)).is_some() {
+            let key = LeaseKey::of_shard(parent);
+            if rows.lease(&key).is_some() && !came_back(&key) {
                 report(format!("deleted although its parent {parent} has a lease"));
             }
         }

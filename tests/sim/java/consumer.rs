@@ -194,9 +194,9 @@ impl Consumer {
             };
             let page = match page {
                 Ok(page) => page,
-                // The end of the shard, without children (E.4).
+                // The end of the shard, without children (E.4): nobody looks for them.
                 Err(error) if error.kind == StreamErrorKind::Gone => {
-                    return self.end(lease, Vec::new()).await;
+                    return self.finish(lease, Vec::new()).await;
                 }
                 Err(error) => {
                     if error.kind == StreamErrorKind::Expired {
@@ -431,6 +431,11 @@ impl Consumer {
                 }
             }
         }
+        self.finish(lease, children).await;
+    }
+
+    /// Leases for the children, and the child's last word.
+    async fn finish(&mut self, lease: &Lease, children: Vec<ChildShard>) {
         for child in child_leases(&children) {
             self.worker
                 .store

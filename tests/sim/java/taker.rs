@@ -43,8 +43,8 @@ impl JavaWorker {
             leases
                 .iter()
                 .map(|lease| {
-                    let free = available.iter().any(|free| free.key == lease.key)
-                        && !state.held.contains_key(&lease.key);
+                    // Also what it holds itself, if somebody removed the owner by hand.
+                    let free = available.iter().any(|free| free.key == lease.key);
                     let old = state
                         .seen
                         .get(&lease.key)
