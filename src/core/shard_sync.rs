@@ -112,7 +112,9 @@ pub fn initial_leases(
 }
 
 /// What an initial sync that did not come to its end left to do: the leases of `initial` that do not
-/// exist, if all that exist are of it. `None` when they are not, so that [`missing_leases`] has to say.
+/// exist, if all that exist are of it. `None` when they are not, or when all of it exist, so that
+/// [`missing_leases`] has to say: a lease that was made at the end of a shard may be lost while those of all
+/// first shards are still there.
 ///
 /// The walk of that function would begin at the oldest ancestors instead, and read what lies before the
 /// initial position beside, and after, what was begun.
@@ -123,10 +125,12 @@ pub fn rest_of_initial_leases(initial: &[Lease], leases: &[Lease]) -> Option<Vec
         return None;
     }
     let existing: HashSet<&LeaseKey> = leases.iter().map(|lease| &lease.key).collect();
-    let rest = initial
+    let rest: Vec<Lease> = initial
         .iter()
-        .filter(|lease| !existing.contains(&lease.key));
-    Some(rest.cloned().collect())
+        .filter(|lease| !existing.contains(&lease.key))
+        .cloned()
+        .collect();
+    (!rest.is_empty()).then_some(rest)
 }
 
 /// The children whose leases have to be made for a finished shard: those without a lease, unless one of

@@ -175,18 +175,22 @@ pub async fn sync(
     position: InitialPosition,
     ignore_unexpected_children: bool,
 ) -> Result<usize, SyncError> {
-    let missing = if leases.is_empty() {
+    let (shards, missing) = if leases.is_empty() {
         let shards = stream.list_shards(initial_filter(position)).await?;
-        without_tracked(store, &shards, initial_leases(&shards, position)?).await?
+        let initial = initial_leases(&shards, position)?;
+        (shards, initial)
     } else if let Some(rest) = rest_of_initial(stream, leases, position).await? {
-        rest
+        (Vec::new(), rest)
     } else {
         let shards = stream.list_shards(ShardFilter::All).await?;
         let missing = missing_leases(&shards, leases, position, ignore_unexpected_children)?;
-        without_tracked(store, &shards, missing).await?
+        (shards, missing)
     };
     let mut created = 0;
     for lease in &missing {
+        if comes_with_its_parents(store, &shards, lease).await? {
+            continue;
+        }
         if store.create(lease).await? == Created::New {
             info!(
                 "created the lease of shard {} at {}",
@@ -198,27 +202,23 @@ pub async fn sync(
     Ok(created)
 }
 
-/// Without what would begin at LATEST although an ancestor has a lease: such a shard comes at the end of its
+/// Whether a lease would begin at LATEST although an ancestor has one: such a shard comes at the end of its
 /// parents, from its beginning (I.25). The table may have been read a moment before another worker, or an
 /// earlier try whose answer was lost, made the lease of the shard that was split since.
-async fn without_tracked(
+async fn comes_with_its_parents(
     store: &dyn LeaseStore,
     shards: &[Shard],
-    leases: Vec<Lease>,
-) -> Result<Vec<Lease>, SyncError> {
-    let mut kept = Vec::with_capacity(leases.len());
-    for lease in leases {
-        let mut tracked = false;
-        if lease.checkpoint.position == Position::Latest {
-            for ancestor in ancestors(&lease.shard_id(), shards) {
-                tracked |= store.get(&LeaseKey::of_shard(&ancestor)).await?.is_some();
-            }
-        }
-        if !tracked {
-            kept.push(lease);
+    lease: &Lease,
+) -> Result<bool, StoreError> {
+    if lease.checkpoint.position != Position::Latest {
+        return Ok(false);
+    }
+    for ancestor in ancestors(&lease.shard_id(), shards) {
+        if store.get(&LeaseKey::of_shard(&ancestor)).await?.is_some() {
+            return Ok(true);
         }
     }
-    Ok(kept)
+    Ok(false)
 }
 
 /// What an initial sync left to do. At LATEST it cannot be told what the shards were that it saw.

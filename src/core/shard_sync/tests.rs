@@ -352,6 +352,8 @@ fn an_initial_sync_is_completed_as_it_was_begun() {
     // A child of later days: the walk has to say what is missing.
     begun.push(lease(&shards[10], "TRIM_HORIZON"));
     assert_eq!(rest_of_initial_leases(&initial, &begun), None);
+    // All of it is there; what is missing came later, and the walk has to say it, too.
+    assert_eq!(rest_of_initial_leases(&initial, &initial), None);
 }
 
 #[test]

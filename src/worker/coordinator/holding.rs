@@ -76,7 +76,9 @@ impl Coordinator {
                     held.consumer = None;
                     held.lease.checkpoint = ExtendedSequenceNumber::SHARD_END;
                     let moves = matches!(held.handle.state(), LeaseState::HandingOff { .. });
-                    if (moves || self.stopping > StopRequest::Run)
+                    // Lost while the child had its last word: nobody else will say so again.
+                    let lost = !held.handle.is_kept();
+                    if (moves || lost || self.stopping > StopRequest::Run)
                         && let Some(held) = self.held.remove(key)
                     {
                         self.release(held.handle);
@@ -97,12 +99,18 @@ impl Coordinator {
             }
             Outcome::DaemonMustExit => {
                 error!(shard = %key.shard_id(), "the child failed too often, or childFailurePolicy is 'exit': the daemon ends");
-                if let Some(held) = self.held.remove(key) {
-                    self.release(held.handle);
-                }
                 self.end
                     .get_or_insert(WorkerEnd::ChildFailed(key.shard_id()));
+                if let Some(held) = self.held.get_mut(key) {
+                    held.consumer = None;
+                }
+                // Stopping lets go of it, once it is known who is there.
                 self.request_stop(StopRequest::Graceful);
+                if !self.looking_for_heirs
+                    && let Some(held) = self.held.remove(key)
+                {
+                    self.release(held.handle);
+                }
             }
         }
     }

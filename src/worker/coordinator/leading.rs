@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
@@ -21,9 +22,14 @@ use crate::core::lease::{Change, Lease};
 use crate::core::migration::single_table::Place;
 use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::WorkerMetricStats;
+use crate::worker::keeper::LeaseState;
 
 /// Most moves of one run; the next look goes on.
 const MOST_MOVES: usize = 200;
+
+/// When its own keeper takes longer than this to say that it has lost a lease, the leader decides anew:
+/// whom it chose may have left meanwhile (I.38).
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(50);
 
 /// What a leader remembers between two runs.
 #[derive(Debug)]
@@ -143,7 +149,8 @@ impl Coordinator {
             .filter_map(|next| {
                 let lease = &self.table[next.lease];
                 // What this worker is adopting just now is not moved on before it has it.
-                (!led.writing.contains(&lease.key) && !self.taking.contains(&lease.key))
+                let busy = led.writing.contains(&lease.key) || self.taking.contains(&lease.key);
+                (!busy && !self.is_behind(lease))
                     .then(|| next.update(lease).map(|update| (lease.clone(), update)))
                     .flatten()
             })
@@ -154,6 +161,15 @@ impl Coordinator {
             self.move_lease(lease, update);
         }
         self.led = Some(led);
+    }
+
+    /// Whether this worker holds a lease that somebody else, or nobody, holds by its row. The row was read
+    /// before it was acquired, or edited by hand; which of the two the next renewal shows.
+    fn is_behind(&self, lease: &Lease) -> bool {
+        lease.actual_owner() != Some(&self.me)
+            && self.held.get(&lease.key).is_some_and(|held| {
+                held.handle.is_kept() && matches!(held.handle.state(), LeaseState::Held { .. })
+            })
     }
 
     /// The counters of leases that this worker holds move although it has not looked; and one that it
@@ -189,15 +205,16 @@ impl Coordinator {
         self.beside.spawn(async move {
             let sent = clock.now();
             let key = lease.key.clone();
-            if let Some((handle, next)) = own
-                && let Ok(row) = handle.pass_to(next).await
-            {
-                return Done::Moved(Moved {
-                    key,
-                    row,
-                    sent,
-                    at_once,
-                });
+            if let Some((handle, next)) = own {
+                let passed = handle.pass_to(next).await;
+                if passed.is_ok() || clock.now().since(sent) > OVERTAKEN_AFTER {
+                    return Done::Moved(Moved {
+                        key,
+                        row: passed.unwrap_or_default(),
+                        sent,
+                        at_once,
+                    });
+                }
             }
             let outcome = write_and_look(&*store, &*clock, limit, &lease, &update, false).await;
             let (row, answered) = match outcome {

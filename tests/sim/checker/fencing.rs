@@ -52,6 +52,8 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
     let mut wrong = Vec::new();
     let mut acquired: BTreeMap<(WorkerId, LeaseKey), usize> = BTreeMap::new();
     let mut asker: BTreeMap<(ProcessNumber, LeaseKey), usize> = BTreeMap::new();
+    // Who had a lease before its owner was edited, and with which counter.
+    let mut by_hand: BTreeMap<LeaseKey, (Option<WorkerId>, Option<Counter>)> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         match &event.what {
             What::Asked { child, .. } => {
@@ -61,8 +63,22 @@ pub fn checkpoints_belong_to_the_tenure(history: &History<'_>) -> Vec<Violation>
                 }
             }
             What::Applied { .. } | What::Edited { .. } => {
-                if let Some((worker, key)) = new_owner(history, index) {
-                    acquired.insert((worker, key.clone()), index);
+                // Whoever edits owners by hand, counters untouched, ends nobody's tenure that gets it back: it
+                // cannot be told from a renewal whose answer was lost.
+                if let Some(write) = history.write(index)
+                    && let (None, Some(before)) = (write.call, write.before_lease())
+                    && write.after_lease().map(|lease| lease.counter) == Some(before.counter)
+                {
+                    let had = by_hand.entry(write.key.clone()).or_default();
+                    if had.1 != Some(before.counter) {
+                        *had = (before.actual_owner().cloned(), Some(before.counter));
+                    }
+                } else if let Some((worker, key)) = new_owner(history, index) {
+                    let before = history.write(index);
+                    let before = before.and_then(|write| write.before_lease().map(|l| l.counter));
+                    if by_hand.get(key) != Some(&(Some(worker.clone()), before)) {
+                        acquired.insert((worker, key.clone()), index);
+                    }
                 }
                 let What::Applied { call, .. } = &event.what else {
                     continue;

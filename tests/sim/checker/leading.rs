@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::leader_lock::LockChange;
-use kcl_daemon::core::lease::{Change, Condition, LeaseUpdate};
+use kcl_daemon::core::lease::{Change, Condition, Counter, LeaseUpdate};
 
 use super::Violation;
 use super::history::{History, Rows};
@@ -66,6 +66,8 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
     let mut rows = Rows::default();
     // Whose each lease was at a process's last look.
     let mut seen: BTreeMap<(ProcessNumber, LeaseKey), Option<WorkerId>> = BTreeMap::new();
+    // The same of single rows, which are read when they are about to expire, and to look for parents.
+    let mut looked_at = seen.clone();
     // Processes that take part in the election. Others follow the 2.x algorithm, or do not yet know.
     let mut elects: BTreeSet<ProcessNumber> = BTreeSet::new();
     for (index, event) in history.trace.events.iter().enumerate() {
@@ -81,11 +83,12 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
             rows.after(&write);
         }
         if let (Some(process), What::Answered { answer, .. }) = (event.by, &event.what) {
-            let rows = match answer {
-                Answer::Rows(rows) => &rows[..],
-                // It looks at single rows, too, when they are about to expire.
-                Answer::Row(Some(row)) | Answer::Lost(Some(row)) => std::slice::from_ref(row),
-                _ => &[],
+            let (rows, seen) = match answer {
+                Answer::Rows(rows) => (&rows[..], &mut seen),
+                Answer::Row(Some(row)) | Answer::Lost(Some(row)) => {
+                    (std::slice::from_ref(row), &mut looked_at)
+                }
+                _ => continue,
             };
             for lease in rows.iter().filter_map(|row| row.as_lease()) {
                 seen.insert((process, lease.key.clone()), lease.owner.clone());
@@ -103,8 +106,10 @@ pub fn only_the_leader_moves_leases(history: &History<'_>) -> Vec<Violation> {
             continue;
         };
         let me = history.name(process);
+        let (place, mine) = ((process, update.key.clone()), Some(me.clone()));
         let own = is_own(update, &me)
-            || seen.get(&(process, update.key.clone())) == Some(&Some(me.clone()))
+            || seen.get(&place) == Some(&mine)
+            || looked_at.get(&place) == Some(&mine)
             || rows.lease(&update.key).is_some_and(|lease| {
                 lease.actual_owner() == Some(&me) || lease.owner.as_ref() == Some(&me)
             });
@@ -200,7 +205,7 @@ pub fn the_next_owner_waits(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut rows = Rows::default();
     // Whoever edits owners by hand, counters untouched, cannot ask for this.
-    let mut edited: BTreeSet<&LeaseKey> = BTreeSet::new();
+    let mut edited: BTreeMap<&LeaseKey, Option<Counter>> = BTreeMap::new();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let What::Told {
             child,
@@ -218,7 +223,7 @@ pub fn the_next_owner_waits(history: &History<'_>) -> Vec<Violation> {
                         .as_ref()
                         .is_some_and(|old| *old != me)
             });
-            if waits && !edited.contains(&key) && !history.has_slept(child.process, event.at) {
+            if waits && !edited.contains_key(&key) && !history.has_slept(child.process, event.at) {
                 let text = format!("{me} delivers before the old owner let go");
                 wrong.push(history.violation("I.35", index, Some(&key), text));
             }
@@ -227,12 +232,15 @@ pub fn the_next_owner_waits(history: &History<'_>) -> Vec<Violation> {
             continue;
         };
         if write.call.is_none() {
-            edited.insert(write.key);
+            let counter = write.after_lease().map(|lease| lease.counter);
+            edited.insert(write.key, counter);
         }
         if let (Some(process), Some(before), Some(Change::Renew)) =
             (write.process(), write.before_lease(), write.change())
             && history.is_ours(process)
             && before.in_hand_off()
+            // Nor can the first renewal after that fail.
+            && edited.get(write.key) != Some(&Some(before.counter))
             && before.actual_owner() != Some(&history.name(process))
         {
             let text = "renewed by somebody else than the old owner";

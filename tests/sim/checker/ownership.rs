@@ -71,13 +71,46 @@ pub fn one_worker_delivers(history: &History<'_>) -> Vec<Violation> {
     wrong
 }
 
+/// Writes by which a process said that a lease is its own: the event, when by its clock, and the counter that
+/// each relied on.
+type Tries<'a> = BTreeMap<(ProcessNumber, &'a LeaseKey), Vec<(usize, Time, Counter)>>;
+
+fn tries<'a>(history: &'a History<'a>) -> Tries<'a> {
+    let mut tries: Tries<'a> = BTreeMap::new();
+    for (index, event) in history.trace.events.iter().enumerate() {
+        if let (
+            Some(process),
+            What::Sent {
+                op: Op::Update(update),
+                ..
+            },
+        ) = (event.by, &event.what)
+            && let (Change::Renew | Change::Checkpoint(_), Condition::Counter(counter)) =
+                (&update.change, &update.condition)
+        {
+            let of = tries.entry((process, &update.key)).or_default();
+            of.push((index, event.local, *counter));
+        }
+    }
+    tries
+}
+
 /// I.2: nothing is delivered later than the failover time after the last successful write was sent.
 pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut last: BTreeMap<(ProcessNumber, &LeaseKey), Time> = BTreeMap::new();
+    let tries = tries(history);
+    // Counters that somebody raised by hand.
+    let mut raised: BTreeSet<(&LeaseKey, Counter)> = BTreeSet::new();
     let mut writes = history.writes().peekable();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
+            if let (None, Some(before), Some(after)) =
+                (write.call, write.before_lease(), write.after_lease())
+                && after.counter == before.counter.next()
+            {
+                raised.insert((write.key, before.counter));
+            }
             let (Some(call), Some(change)) = (write.call, write.change()) else {
                 continue;
             };
@@ -90,7 +123,13 @@ pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Vio
             }
         }
         let local = history.trace.events[index].local;
-        let sent = last.get(&(process, &key)).copied().unwrap_or(0);
+        let mut sent = last.get(&(process, &key)).copied().unwrap_or(0);
+        // A renewal whose answer never came cannot be told from an edit that did the same.
+        for (at, tried, counter) in tries.get(&(process, &key)).into_iter().flatten() {
+            if *at < index && raised.contains(&(&key, *counter)) {
+                sent = sent.max(*tried);
+            }
+        }
         if local > sent + history.rules.failover {
             let text = format!("{} ms after its last successful write", (local - sent) / MS);
             wrong.push(history.violation("I.2", index, Some(&key), text));
@@ -157,11 +196,13 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                         Change::Assign { owner, .. },
                         Condition::Owners {
                             owner: had,
+                            checkpoint_owner: hands_off,
                             counter: Some(counter),
-                            ..
                         },
-                        // Its own it may pass on.
-                    ) if had.as_ref() != Some(&history.name(process)) => (owner, counter, true),
+                        // Its own it may pass on, or keep although it was to hand it off.
+                    ) if hands_off.as_ref().or(had.as_ref()) != Some(&history.name(process)) => {
+                        (owner, counter, true)
+                    }
                     _ => continue,
                 };
                 let seen = sights.get(&(process, key.clone()));

@@ -109,48 +109,67 @@ fn is_past_retention(history: &History<'_>, shard: &ShardId, at: Time) -> bool {
     })
 }
 
+/// Two workers that fill the table at LATEST, one of them by a list from before a reshard, the other one by
+/// one from after it.
+struct FirstLists<'a> {
+    /// Where the leases were made that were made at LATEST.
+    made: BTreeMap<&'a LeaseKey, usize>,
+}
+
+impl<'a> FirstLists<'a> {
+    fn of(history: &'a History<'a>) -> Self {
+        let mut made = BTreeMap::new();
+        for write in history.writes().filter(|write| write.before.is_none()) {
+            match write.after_lease() {
+                Some(lease) if lease.checkpoint.position == Position::Latest => {
+                    made.insert(write.key, write.index);
+                }
+                _ => {
+                    made.remove(write.key);
+                }
+            }
+        }
+        Self { made }
+    }
+
+    /// Whether a shard's lease was made at LATEST when the shard was closed already, and when whoever makes
+    /// the lease of a descendant at LATEST had its list. Nothing is read of such a shard, so that nothing was
+    /// promised of what comes after it.
+    fn disagree(&self, history: &History<'_>, shard: &ShardId, write: &Write<'_>) -> bool {
+        let at_latest = write
+            .after_lease()
+            .is_some_and(|lease| lease.checkpoint.position == Position::Latest);
+        let listed = history.trace.events[..write.index]
+            .iter()
+            .rposition(|event| {
+                event.by == write.process() && matches!(event.what, What::Listed { .. })
+            });
+        let closed = history.shards.get(shard).and_then(|shard| shard.closed);
+        let made = self.made.get(&LeaseKey::of_shard(shard));
+        match (closed, listed, made) {
+            (Some(closed), Some(listed), Some(made)) => {
+                at_latest && closed < listed && listed < *made
+            }
+            _ => false,
+        }
+    }
+}
+
 /// I.25: a child of a tracked shard never starts at LATEST.
 pub fn children_start_at_the_horizon(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
-    // Where leases at LATEST were made.
-    let mut made: BTreeMap<&LeaseKey, usize> = BTreeMap::new();
-    for write in history.writes() {
-        match (write.before, write.after_lease()) {
-            (None, Some(lease)) if lease.checkpoint.position == Position::Latest => {
-                made.insert(write.key, write.index);
-            }
-            (None, _) => {
-                made.remove(write.key);
-            }
-            _ => {}
-        }
-    }
-    our_writes(history, |write, process, rows, _| {
+    let first_lists = FirstLists::of(history);
+    our_writes(history, |write, _, rows, _| {
         let (None, Some(lease)) = (write.before, write.after_lease()) else {
             return;
         };
         if lease.checkpoint.position != Position::Latest {
             return;
         }
-        let mut before = history.trace.events[..write.index].iter();
-        let listed = before
-            .rposition(|event| {
-                event.by == Some(process) && matches!(event.what, What::Listed { .. })
-            })
-            .unwrap_or(0);
-        // Two workers fill the table, one of them by a list from before the reshard, the other one by one
-        // from after it. Nothing is read of a shard whose lease is made at LATEST when it is closed, so that
-        // nothing was promised of what comes after it.
-        let at_once = |id: &ShardId| {
-            let closed = history.shards.get(id).and_then(|shard| shard.closed);
-            let made = made.get(&LeaseKey::of_shard(id));
-            made.zip(closed)
-                .is_some_and(|(made, closed)| closed < listed && listed < *made)
-        };
         let tracked = history
             .ancestors(&lease.shard_id())
             .into_iter()
-            .filter(|id| !at_once(id))
+            .filter(|id| !first_lists.disagree(history, id, write))
             .find(|id| rows.lease(&LeaseKey::of_shard(id)).is_some());
         if let Some(ancestor) = tracked {
             let text = format!("created at LATEST although {ancestor} has a lease");
@@ -256,6 +275,7 @@ pub fn leases_name_their_parents(history: &History<'_>) -> Vec<Violation> {
 /// parents have unfinished leases only by whoever reads one of those parents to its end.
 pub fn wrong_lists_create_nothing(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
+    let first_lists = FirstLists::of(history);
     let mut held: BTreeSet<(WorkerId, LeaseKey)> = BTreeSet::new();
     for write in history.writes() {
         if let Some(row) = write.after
@@ -284,6 +304,7 @@ pub fn wrong_lists_create_nothing(history: &History<'_>) -> Vec<Violation> {
             .filter(|key| rows.lease(key).is_some_and(|lease| !lease.is_finished()))
             // A list without parents that retention took just now is a true one.
             .filter(|key| !is_past_retention(history, &key.shard_id(), write.at))
+            .filter(|key| !first_lists.disagree(history, &key.shard_id(), write))
             .collect();
         let me = history.name(process);
         // The row of the one that was read may have been deleted by hand since.

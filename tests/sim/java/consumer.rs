@@ -422,6 +422,12 @@ impl Consumer {
                     if self.lease().is_none() || self.is_to_give_way() {
                         return self.give_way().await;
                     }
+                    // Perhaps somebody else knows better: the other one may be gone for good.
+                    if self.worker.world.rng().below(30) == 0 {
+                        self.worker.state().held.remove(&self.key);
+                        self.tell(Task::LeaseLost, false).await;
+                        return;
+                    }
                 }
             }
         }
