@@ -112,6 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "whose thread meets the line first is what this is about"
+    )]
     fn another_thread_that_meets_the_line_first_does_not_silence_it() {
         fn tell() {
             tracing::info!(target: "hearing", shard = "s", "met");

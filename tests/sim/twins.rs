@@ -40,8 +40,11 @@ fn twins(seed: u64, algorithm: Configured, others: usize) -> Plan {
     plan
 }
 
-/// Processes of `w0` in the order in which they started, with how each ended and when.
-fn lives(trace: &Trace) -> BTreeMap<ProcessNumber, (Time, Option<(Time, &str)>)> {
+/// When a process started, and when and how it ended.
+type Life<'a> = (Time, Option<(Time, &'a str)>);
+
+/// Processes of `w0` in the order in which they started.
+fn lives(trace: &Trace) -> BTreeMap<ProcessNumber, Life<'_>> {
     let mut lives = BTreeMap::new();
     for event in &trace.events {
         let Some(by) = event.by else { continue };
@@ -53,7 +56,7 @@ fn lives(trace: &Trace) -> BTreeMap<ProcessNumber, (Time, Option<(Time, &str)>)>
                 lives.insert(by, (event.at, None));
             }
             What::Ended(how) => {
-                lives.entry(by).and_modify(|life: &mut (Time, _)| {
+                lives.entry(by).and_modify(|life: &mut Life<'_>| {
                     life.1 = Some((event.at, how.as_str()));
                 });
             }
