@@ -30,8 +30,8 @@ struct Bench {
     store: Arc<MemoryStore>,
     clock: Arc<SystemClock>,
     coordinator: Coordinator,
-    /// Nobody stops it.
-    _stop: watch::Sender<StopRequest>,
+    /// Most never stop it.
+    stop: watch::Sender<StopRequest>,
 }
 
 fn ports(store: &Arc<MemoryStore>, clock: &Arc<SystemClock>) -> CoordinatorPorts {
@@ -152,7 +152,7 @@ impl Bench {
             store,
             clock,
             coordinator,
-            _stop: stop,
+            stop,
         }
     }
 

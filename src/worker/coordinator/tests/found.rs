@@ -1,6 +1,9 @@
 //! What seeds of the simulation found in a single decision of the coordinator, one test for each.
 
+use async_trait::async_trait;
+
 use super::*;
+use crate::ports::{ChildExit, Processor, ProcessorFactory};
 use crate::worker::testing::Fault;
 
 /// The row of a worker that goes on to write to it.
@@ -213,5 +216,49 @@ async fn a_lost_lease_that_is_ours_again_is_looked_for_at_once() {
             let look = bench.coordinator.next_look.map(|at| at.since(now));
             assert!(look.is_some_and(|wait| wait <= F), "{look:?}");
         }
+    }
+}
+
+/// Starts children that never come to life.
+struct Stuck;
+
+#[async_trait]
+impl ProcessorFactory for Stuck {
+    async fn start(&self, _: &ShardId) -> Result<Box<dyn Processor>, ChildExit> {
+        std::future::pending().await
+    }
+}
+
+/// A consumer waits for the child that it has begun to start; the worker does not wait for the consumer.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_never_starts_does_not_hold_up_a_stop_for_ever() {
+    let grace = Grace::of(Duration::from_secs(30));
+    let cases = [
+        (StopRequest::Graceful, grace.children + grace.release),
+        (StopRequest::AtOnce, grace.release),
+    ];
+    for (request, most) in cases {
+        let mut bench = Bench::new(Standing::PHASE1, F * 2, [unowned("s")]);
+        bench.coordinator.ports.consumer.processors = Arc::new(Stuck);
+        bench
+            .work_until("it holds its lease", |coordinator| {
+                !coordinator.held.is_empty()
+            })
+            .await;
+        let (clock, stop) = (bench.clock.clone(), bench.stop);
+        // Time for the consumer to ask for its child.
+        clock.sleep_until(clock.now() + F / 2).await;
+        let asked = clock.now();
+        stop.send_replace(request);
+        let end = tokio::select! {
+            end = bench.coordinator.run() => end,
+            () = clock.sleep_until(asked + most * 3) => panic!("it never ends: {request:?}"),
+        };
+        let took = clock.now().since(asked);
+        assert_eq!(end, WorkerEnd::Cut, "{request:?}");
+        assert!(
+            took <= most + Duration::from_secs(1),
+            "{request:?} took {took:?}"
+        );
     }
 }
