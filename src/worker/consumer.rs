@@ -163,6 +163,9 @@ impl ShardConsumer {
         if let Some(mut processor) = self.processor.take() {
             processor.end(Ending::AtOnce).await;
         }
+        // A child may be about to start.
+        self.beside.shutdown().await;
+        self.ending.shutdown().await;
         outcome
     }
 

@@ -99,6 +99,8 @@ impl Coordinator {
                 self.held.remove(key);
                 // The look after the loss may have shown that it is ours again, when it could not be used.
                 self.scan_wanted |= self.forget_claim(key);
+                let now = self.now();
+                self.schedule_look(now);
             }
             Outcome::Released => {
                 self.held.remove(key);
