@@ -186,7 +186,7 @@ impl Coordinator {
         }
     }
 
-    fn move_lease(&mut self, lease: Lease, update: crate::core::lease::LeaseUpdate) {
+    pub(super) fn move_lease(&mut self, lease: Lease, update: crate::core::lease::LeaseUpdate) {
         match &update.change {
             Change::BeginHandOff { from, to } => {
                 info!(lease = %lease.key, "moving the lease from worker {from} to worker {to}");

@@ -1,5 +1,7 @@
 //! The coordinator over a table in memory, where a single decision matters; the simulation has the rest.
 
+mod found;
+
 use std::time::Duration;
 
 use super::*;
