@@ -5,6 +5,7 @@ pub mod check;
 mod settings;
 mod wiring;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,9 +170,39 @@ async fn work(
     );
     worker.spawn(coordinator.run());
     tell_calls(&mut helpers, &ports, Arc::clone(&calls));
-    let end = supervise(&mut worker, &mut signals, clock, &stop, &held, &calls).await;
+    let end = supervise(&mut worker, &mut signals, clock, &stop, &held, &calls);
+    let end = tokio::select! {
+        end = end => end,
+        never = note_first_lease(lock, held.clone()) => match never {},
+    };
+    let end = end.map(|(end, code)| {
+        if let WorkerEnd::SharesItsId(_) = end {
+            note_twin(lock, true);
+        }
+        code
+    });
     debug!("calls to DynamoDB since the start: {calls}");
     end
+}
+
+/// A worker that holds leases, although its predecessor knew of another one of its id, has an heir.
+async fn note_first_lease(
+    lock: &WorkerIdLock,
+    mut held: watch::Receiver<Vec<HeldStatus>>,
+) -> Infallible {
+    if lock.knew_of_twin() && held.wait_for(|held| !held.is_empty()).await.is_ok() {
+        note_twin(lock, false);
+    }
+    std::future::pending().await
+}
+
+fn note_twin(lock: &WorkerIdLock, lives: bool) {
+    if let Err(error) = lock.note_twin(lives) {
+        warn!(
+            "{} cannot be written ({error}): the next start under this worker id may take the leases of the other process",
+            lock.path().display()
+        );
+    }
 }
 
 /// What the coordination costs, every minute, for whoever looks at it.
@@ -210,7 +241,7 @@ async fn supervise(
     stop: &watch::Sender<StopRequest>,
     held: &watch::Receiver<Vec<HeldStatus>>,
     calls: &Calls,
-) -> Result<ExitCode, String> {
+) -> Result<(WorkerEnd, ExitCode), String> {
     let mut first: Option<StopSignal> = None;
     let mut first_at = clock.now();
     let mut second = false;
@@ -222,7 +253,8 @@ async fn supervise(
                     Some(Err(failure)) => return Err(format!("the worker failed: {failure}")),
                     None => return Err("the worker is gone".to_owned()),
                 };
-                return Ok(exit_code(&end, first, second));
+                let code = exit_code(&end, first, second);
+                return Ok((end, code));
             }
             received = signals.next() => match received {
                 Received::DumpState => {
@@ -261,7 +293,13 @@ fn exit_code(end: &WorkerEnd, signal: Option<StopSignal>, second: bool) -> ExitC
             );
             ExitCode::from(128 + signal.number())
         }
-        (WorkerEnd::Cut | WorkerEnd::ChildFailed(_) | WorkerEnd::Failed(_), _) => ExitCode::FAILURE,
+        (
+            WorkerEnd::Cut
+            | WorkerEnd::ChildFailed(_)
+            | WorkerEnd::SharesItsId(_)
+            | WorkerEnd::Failed(_),
+            _,
+        ) => ExitCode::FAILURE,
     }
 }
 

@@ -97,6 +97,35 @@ impl ReadPosition {
         }
     }
 
+    /// What to tell people when the service refuses the place where reading goes on. That need not be
+    /// the lease's checkpoint: records behind it may have been read. A checkpoint set by hand is not looked
+    /// at before the next start.
+    #[must_use]
+    pub fn refused(&self) -> String {
+        let place = match self.iterator_start() {
+            Ok(IteratorStart::AfterSequenceNumber(number)) => {
+                format!("the place behind record {number}")
+            }
+            Ok(IteratorStart::AtSequenceNumber(number)) => format!("record {number}"),
+            Ok(IteratorStart::AtTimestamp(millis)) => {
+                format!("the time {millis} (milliseconds since 1970)")
+            }
+            _ => self.start.to_string(),
+        };
+        // At LATEST a new start would begin behind what came meanwhile.
+        let unless_checkpointed = match (&self.last_read, &self.start) {
+            (Some(_), Position::TrimHorizon | Position::AtTimestamp) => {
+                format!(" (if that is still {}, a new start is enough)", self.start)
+            }
+            _ => String::new(),
+        };
+        format!(
+            "{place}, from where reading goes on, is not a position of this shard (was the stream created anew?): \
+             delete the lease, or set its checkpoint and start the daemon again{unless_checkpointed}; \
+             the shard is not read until then"
+        )
+    }
+
     /// When the shard was last subscribed to by this process.
     #[must_use]
     pub fn last_subscribed(&self) -> Option<Moment> {
@@ -300,6 +329,41 @@ mod tests {
             position.iterator_start(),
             Ok(IteratorStart::AfterSequenceNumber(number("30")))
         );
+    }
+
+    #[test]
+    fn a_place_that_is_refused_is_named_and_not_the_checkpoint_that_reading_began_at() {
+        let restart = "a new start is enough";
+        // checkpoint, last record read, what is named, whether a new start may do
+        let cases = [
+            (
+                "TRIM_HORIZON",
+                Some("8"),
+                "the place behind record 8,",
+                true,
+            ),
+            (
+                "AT_TIMESTAMP",
+                Some("8"),
+                "the place behind record 8,",
+                true,
+            ),
+            ("LATEST", Some("8"), "the place behind record 8,", false),
+            ("5", Some("8"), "the place behind record 8,", false),
+            ("5", None, "record 5,", false),
+            ("AT_TIMESTAMP", None, "the time 7 ", false),
+            ("TRIM_HORIZON", None, "TRIM_HORIZON,", false),
+        ];
+        for (start, read, named, restarts) in cases {
+            let mut position = position(start, InitialPosition::AtTimestamp(7));
+            if let Some(read) = read {
+                position.read(Some(&number(read)), Some(&number(read)), 0, Some(0));
+            }
+            let told = position.refused();
+            assert!(told.starts_with(named), "{start} {read:?}: {told}");
+            assert_eq!(told.contains(restart), restarts, "{start} {read:?}: {told}");
+            assert_eq!(told.contains(&format!("still {start}")), restarts, "{told}");
+        }
     }
 
     #[test]

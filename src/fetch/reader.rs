@@ -170,9 +170,9 @@ impl ShardReader {
         }
         self.trouble = Some(kind);
         match kind {
-            StreamErrorKind::InvalidPosition => error!(shard = %self.shard,
-                "{message}; the lease's checkpoint {} is not a position of this shard (was the stream created anew?): \
-                 delete the lease or set its checkpoint; the shard is not read until then", self.checkpoint),
+            StreamErrorKind::InvalidPosition => {
+                error!(shard = %self.shard, "{message}; {}", self.position.refused())
+            }
             StreamErrorKind::Denied | StreamErrorKind::Fatal => {
                 error!(shard = %self.shard, "{message}; trying again slowly")
             }

@@ -5,7 +5,9 @@
 //! holds one knows that the former holder of the name is dead.
 //!
 //! Lock files are never deleted: a file that is there already is what tells a new daemon that it
-//! has a predecessor.
+//! has a predecessor. It proves nothing where a process of the same id lives on another host: a daemon
+//! that ends because of one says so in its file, and whoever comes after it has no predecessor until
+//! one has held a lease again.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,6 +21,13 @@ const MOST_DAEMONS: u32 = 1000;
 
 /// Bytes of a name that go into the file name; file systems allow 255 in all.
 const LONGEST_NAME: usize = 180;
+
+/// The word behind the process id that says that another process works under the worker id. Must never
+/// change: another version of the daemon has to find it.
+const TWIN: &str = "another-lives";
+
+/// So much of a lock file is looked at.
+const LONGEST_TEXT: u64 = 256;
 
 /// Where lock files may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +67,21 @@ pub enum LockError {
 #[derive(Debug)]
 pub struct WorkerIdLock {
     /// Keeps the lock.
-    _file: File,
+    file: File,
     worker_id: String,
     path: PathBuf,
-    had_predecessor: bool,
+    found: Found,
+}
+
+/// What a lock file told of the process that had it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// There was none.
+    Nothing,
+    /// It is dead.
+    Predecessor,
+    /// It is dead, and knew of another process of its id, elsewhere.
+    Twin,
 }
 
 impl WorkerIdLock {
@@ -107,10 +127,26 @@ impl WorkerIdLock {
     }
 
     /// Whether the file was there before: a daemon of this name ran on this host, and as the lock
-    /// was free it is dead. Its leases can be resumed at once.
+    /// was free it is dead. Its leases can be resumed at once. `false` if it knew of a twin, whose
+    /// leases they may be.
     #[must_use]
-    pub const fn had_predecessor(&self) -> bool {
-        self.had_predecessor
+    pub fn had_predecessor(&self) -> bool {
+        self.found == Found::Predecessor
+    }
+
+    /// Whether the file says that another process works under the id, as it was found.
+    #[must_use]
+    pub fn knew_of_twin(&self) -> bool {
+        self.found == Found::Twin
+    }
+
+    /// Notes for the next one that another process works under the id, or that this one has come to
+    /// hold leases in spite of it.
+    ///
+    /// # Errors
+    /// Those of writing the file; it may be another user's.
+    pub fn note_twin(&self, lives: bool) -> io::Result<()> {
+        write_text(&self.file, lives)
     }
 
     /// The lock file; it holds the process id of the daemon as text.
@@ -164,19 +200,20 @@ fn holder(places: &LockPlaces, name: &str) -> String {
     directories(places)
         .iter()
         .find_map(|directory| std::fs::read_to_string(lock_file(directory, name)).ok())
-        .map_or_else(|| "(unknown)".to_owned(), |text| text.trim().to_owned())
+        .and_then(|text| text.split_ascii_whitespace().next().map(str::to_owned))
+        .unwrap_or_else(|| "(unknown)".to_owned())
 }
 
 /// `None` when all names are taken.
 fn acquire_in(directory: &Path, names: &[(String, String)]) -> io::Result<Option<WorkerIdLock>> {
     for (name, worker_id) in names {
         let path = lock_file(directory, name);
-        if let Some((file, had_predecessor)) = try_take(&path)? {
+        if let Some((file, found)) = try_take(&path)? {
             return Ok(Some(WorkerIdLock {
-                _file: file,
+                file,
                 worker_id: worker_id.clone(),
                 path,
-                had_predecessor,
+                found,
             }));
         }
     }
@@ -202,10 +239,10 @@ fn make_private(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes this lock and says whether the file was there before; `None` when somebody holds it.
-fn try_take(path: &Path) -> io::Result<Option<(File, bool)>> {
+/// Takes this lock and says what was in the file; `None` when somebody holds it.
+fn try_take(path: &Path) -> io::Result<Option<(File, Found)>> {
     loop {
-        let (mut file, existed) = open(path)?;
+        let (file, existed) = open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -217,10 +254,13 @@ fn try_take(path: &Path) -> io::Result<Option<(File, bool)>> {
         }
         // A file that was just made by a daemon which lost the race for its lock is empty, and the
         // winner writes its id first thing: an empty file has had no holder.
-        let existed = existed && file.read(&mut [0]).is_ok_and(|bytes| bytes > 0);
+        let found = match existed {
+            true => read_text(&file),
+            false => Found::Nothing,
+        };
         // For people who look; a file of another user's cannot be written to, and need not.
-        let _ = write_pid(&mut file);
-        return Ok(Some((file, existed)));
+        let _ = write_text(&file, found == Found::Twin);
+        return Ok(Some((file, found)));
     }
 }
 
@@ -276,10 +316,31 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
+/// What the former holder wrote. Whatever cannot be understood was written by somebody all the same.
+fn read_text(file: &File) -> Found {
+    let mut text = Vec::new();
+    let _ = file.take(LONGEST_TEXT).read_to_end(&mut text);
+    if text.is_empty() {
+        return Found::Nothing;
+    }
+    let mut words = text.split(u8::is_ascii_whitespace);
+    match words.any(|word| word == TWIN.as_bytes()) {
+        true => Found::Twin,
+        false => Found::Predecessor,
+    }
+}
+
+/// In one piece, so that a crash leaves no text without its word behind.
+fn write_text(mut file: &File, twin: bool) -> io::Result<()> {
+    let process = std::process::id();
+    let text = match twin {
+        true => format!("{process} {TWIN}\n"),
+        false => format!("{process}\n"),
+    };
     file.seek(SeekFrom::Start(0))?;
-    writeln!(file, "{}", std::process::id())
+    file.write_all(text.as_bytes())?;
+    // Only now, for the same reason: what a longer text left behind.
+    file.set_len(text.len() as u64)
 }
 
 /// The name as part of a file name: letters, digits, `.`, `_` and `-` stay, other bytes become

@@ -126,10 +126,9 @@ fn whoever_stops_in_order_is_replaced_within_seconds() {
             plan.calm_at = 100 * S;
         },
         |trace, plan, name| {
-            // 1 to 3 s. Two takers that look at the same moment may want the same lease; in the 2.x
-            // algorithm the one that does not get it looks again before it takes another.
-            let limit = if plan.may_be_assigned() { 3 * S } else { 4 * S };
-            let late = bounds::the_dead_are_replaced(trace, rules(plan), limit);
+            // 1 to 3 s. Two takers that look at the same moment may want the same lease; the one that does
+            // not get it takes another.
+            let late = bounds::the_dead_are_replaced(trace, rules(plan), 3 * S);
             assert!(late.is_empty(), "{name}: {late:?}");
         },
     );

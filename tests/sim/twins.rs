@@ -188,7 +188,6 @@ fn whoever_slept_while_its_id_was_taken_stops() {
 /// Whoever supervises the later one starts it again and again; each time it has to find out anew, although
 /// the lock file of its host says that a former process of that name is dead.
 #[test]
-#[ignore = "a twin that is started again takes the leases of the living one at once: its lock file has a predecessor"]
 fn a_later_one_that_is_started_again_and_again_harms_nobody() {
     for algorithm in ALGORITHMS {
         for seed in 0..seeds() {

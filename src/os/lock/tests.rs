@@ -67,6 +67,66 @@ fn an_empty_file_never_had_a_holder() {
 }
 
 #[test]
+fn a_predecessor_that_knew_of_a_twin_is_none_until_one_holds_leases_again() {
+    let (_directory, places) = host();
+    let lock = acquire(&places);
+    lock.note_twin(true).unwrap();
+    let path = lock.path().to_owned();
+    let expected = format!("{} another-lives\n", std::process::id());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+    drop(lock);
+    // It stays, also when a successor is killed before it has found its twin.
+    for _ in 0..2 {
+        let lock = acquire(&places);
+        assert!(!lock.had_predecessor() && lock.knew_of_twin());
+    }
+    acquire(&places).note_twin(false).unwrap();
+    let lock = acquire(&places);
+    assert!(lock.had_predecessor() && !lock.knew_of_twin());
+    let expected = format!("{}\n", std::process::id());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+}
+
+#[test]
+fn of_an_id_in_use_only_the_process_is_named() {
+    let (_directory, places) = host();
+    let exact = || WorkerIdLock::acquire_exact(&places, "w", "orders");
+    let lock = exact().unwrap();
+    lock.note_twin(true).unwrap();
+    let text = exact().unwrap_err().to_string();
+    let process = format!("in use by process {} on this host", std::process::id());
+    assert!(text.contains(&process), "{text}");
+}
+
+#[test]
+fn a_damaged_file_is_that_of_a_predecessor() {
+    let (_directory, places) = host();
+    let path = acquire(&places).path().to_owned();
+    let long = [b'x'; 100_000];
+    // what is in the file, whether it tells of a twin
+    let cases: [(&[u8], bool); 7] = [
+        (b"4711", false),
+        (b"4711\n", false),
+        (b"\xff\0\xfe", false),
+        (&long, false),
+        (b"4711 another-livesx", false),
+        (b"\xff another-lives", true),
+        (b"4711 another-lives later words\n", true),
+    ];
+    for (text, twin) in cases {
+        std::fs::write(&path, text).unwrap();
+        let lock = acquire(&places);
+        let told = (lock.had_predecessor(), lock.knew_of_twin());
+        assert_eq!(told, (!twin, twin), "{}", text.escape_ascii());
+        let expected = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            expected.len() < 40 && expected.ends_with('\n'),
+            "{expected}"
+        );
+    }
+}
+
+#[test]
 fn without_a_runtime_directory_the_temporary_one_is_used() {
     let (_directory, mut places) = host();
     for runtime in [

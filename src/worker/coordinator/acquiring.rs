@@ -174,13 +174,20 @@ impl Coordinator {
         });
     }
 
-    /// Whoever was told no knows the row better now, and does not try the same again.
+    /// Whoever was told no knows the row better now, and does not try the same again. With the 2.x algorithm
+    /// another lease may be left over for it, which would else lie idle until the next look.
     pub(super) fn on_not_acquired(&mut self, key: &LeaseKey, why: NotAcquired) {
         self.taking.remove(key);
         match why {
             NotAcquired::Refused(Some(row)) => {
                 let now = self.now();
+                // One decision for each thing learnt: a row that reads as before would be tried again at once.
+                let known = self.table.iter().find(|lease| lease.key == *key);
+                let is_news = known.is_none_or(|known| known.counter != row.counter);
                 self.learn(key, Some(row), now);
+                if is_news && !self.is_assigned() {
+                    self.decide(now);
+                }
             }
             NotAcquired::InDoubt(update, sent) => self.attempts.unresolved(update, sent),
             NotAcquired::Refused(None) | NotAcquired::NotWritten => {}

@@ -24,7 +24,7 @@ use crate::core::time::{Moment, WallTime};
 use crate::core::worker_stats::WorkerMetricStats;
 use crate::worker::keeper::LeaseState;
 
-/// Most moves of one run; the next look goes on.
+/// Most moves under way at a time; when they are done the leader goes on.
 const MOST_MOVES: usize = 200;
 
 /// When its own keeper takes longer than this to say that it has lost a lease, the leader decides anew:
@@ -46,6 +46,8 @@ pub(super) struct Led {
     failures: u32,
     last_run: Moment,
     unplaced: usize,
+    /// The last run wanted more moves than are begun at a time.
+    wants_more: bool,
 }
 
 impl Led {
@@ -59,6 +61,7 @@ impl Led {
             failures: 0,
             last_run: now,
             unplaced: 0,
+            wants_more: false,
         }
     }
 }
@@ -143,7 +146,7 @@ impl Coordinator {
                 );
             }
         }
-        let moves: Vec<_> = plan
+        let mut moves: Vec<_> = plan
             .moves
             .iter()
             .filter_map(|next| {
@@ -154,8 +157,9 @@ impl Coordinator {
                     .then(|| next.update(lease).map(|update| (lease.clone(), update)))
                     .flatten()
             })
-            .take(MOST_MOVES)
             .collect();
+        led.wants_more = moves.len() > MOST_MOVES;
+        moves.truncate(MOST_MOVES);
         for (lease, update) in moves {
             led.writing.insert(lease.key.clone());
             self.move_lease(lease, update);
@@ -261,6 +265,11 @@ impl Coordinator {
         if mine && !self.held.contains_key(&key) && self.taking.insert(key) {
             // Assigned to this worker by its own conditional write: that is adopting it.
             self.on_acquired(row, sent, How::Assigned);
+        }
+        // A large table is looked at seldom: a thousand shards would wait minutes for their first record.
+        let goes_on = |led: &Led| led.wants_more && led.writing.is_empty();
+        if self.led.as_ref().is_some_and(goes_on) {
+            self.lead(now);
         }
     }
 

@@ -24,10 +24,14 @@ const LOOK_FOR_HEIRS: Duration = Duration::from_secs(1);
 
 impl Coordinator {
     pub(super) fn fail(&mut self, message: String) {
+        self.fail_with(message, WorkerEnd::Failed);
+    }
+
+    pub(super) fn fail_with(&mut self, message: String, end: impl FnOnce(String) -> WorkerEnd) {
         if self.end.is_none() {
             error!("{message}");
         }
-        self.end.get_or_insert(WorkerEnd::Failed(message));
+        self.end.get_or_insert_with(|| end(message));
         self.request_stop(StopRequest::Graceful);
     }
 

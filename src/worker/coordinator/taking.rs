@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::acquiring::How;
-use super::{Coordinator, StopRequest};
+use super::{Coordinator, StopRequest, WorkerEnd};
 use crate::core::assignment::taker::{self, Candidate};
 use crate::core::assignment::view::{Holding, availability};
 use crate::core::handoff::{Adoption, Role, adoption, is_of, role};
@@ -50,7 +50,7 @@ impl Coordinator {
     /// is the other one's from now on, metrics and leases.
     pub(super) fn fail_as_twin(&mut self, key: &LeaseKey) {
         self.shares_its_id = true;
-        self.fail(same_worker_id(key, &self.me));
+        self.fail_with(same_worker_id(key, &self.me), WorkerEnd::SharesItsId);
     }
 
     /// Whether the row carries this worker's id although it does not hold the lease.

@@ -198,6 +198,37 @@ async fn a_new_owner_has_as_long_as_its_kind_takes_to_look() {
     }
 }
 
+/// A large table is looked at seldom, but all of it is assigned at once.
+#[tokio::test(start_paused = true)]
+async fn a_leader_does_not_wait_for_its_next_look_when_there_are_many_leases() {
+    const LEASES: usize = 1000;
+    let rows = (0..LEASES).map(|n| unowned(&format!("s{n}")));
+    let bench = Bench::new(Standing::FRESH, F * 2, rows);
+    let (store, clock) = (bench.store.clone(), bench.clock.clone());
+    let given = || {
+        let rows = store.rows();
+        rows.values().filter(|row| row.owner.is_some()).count()
+    };
+    let watching = async {
+        let mut first = None;
+        loop {
+            let now = clock.now();
+            match given() {
+                0 => {}
+                LEASES => return now.since(*first.get_or_insert(now)),
+                _ => _ = first.get_or_insert(now),
+            }
+            clock.sleep_until(now + Duration::from_millis(10)).await;
+        }
+    };
+    let took = tokio::select! {
+        took = watching => took,
+        end = bench.coordinator.run() => panic!("it ended: {end:?}"),
+        () = clock.sleep_until(clock.now() + F * 20) => panic!("only {} are assigned", given()),
+    };
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
 /// How long after a leader gave a lease to another worker, which then did nothing, it gives the lease to
 /// somebody else.
 async fn patience_with(other: WorkerMetricStats) -> Duration {

@@ -155,6 +155,8 @@ pub enum WorkerEnd {
     Cut,
     /// A child failed and the policy says that the daemon ends.
     ChildFailed(ShardId),
+    /// Another process works under its id; the sentence says how that showed.
+    SharesItsId(String),
     /// It cannot go on; the sentence says why.
     Failed(String),
 }

@@ -1,5 +1,6 @@
 //! The fleet: which process runs at which place, and its coming and going.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use kcl_daemon::os::tasks::Spawner;
 use kcl_daemon::ports::{Clock, Entropy};
 use kcl_daemon::worker::consumer::{ConsumerPorts, ConsumerSettings};
 use kcl_daemon::worker::coordinator::{
-    Coordinator, CoordinatorPorts, Grace, LeaseSettings, Member, StopRequest,
+    Coordinator, CoordinatorPorts, Grace, LeaseSettings, Member, StopRequest, WorkerEnd,
 };
 use kcl_daemon::worker::joining::{JoinSettings, join};
 use kcl_daemon::worker::keeper::KeeperPorts;
@@ -44,6 +45,8 @@ struct Place {
     asked: Option<Time>,
     /// Processes that ran here before.
     before: u32,
+    /// Whether the lock file says that another process of this id lives.
+    twin: bool,
 }
 
 /// All workers of a world.
@@ -124,11 +127,12 @@ impl Fleet {
             place.before += 1;
         });
         let (fleet, own) = (Arc::clone(self), Arc::clone(&process));
-        let resume = before > 0;
+        // What the lock file says.
+        let resume = before > 0 && !self.with(index, |place| place.twin);
         let task = tokio::spawn(async move {
             fleet.world.note_by(&own, What::Started);
             fleet.note_habits(&own);
-            let end = fleet.work(&own, stop_view, resume).await;
+            let end = fleet.work(index, &own, stop_view, resume).await;
             if own.is_dead() {
                 return;
             }
@@ -195,12 +199,13 @@ impl Fleet {
 
     async fn work(
         &self,
+        index: usize,
         process: &Arc<Process>,
         stop: watch::Receiver<StopRequest>,
         resume: bool,
     ) -> String {
         match process.kind {
-            Kind::Ours => self.our_work(process, stop, resume).await,
+            Kind::Ours => self.our_work(index, process, stop, resume).await,
             Kind::Java2 => self.javas_work(process, stop, Version::V2).await,
             Kind::Java30 => self.javas_work(process, stop, Version::V30).await,
             Kind::Java3 => self.javas_work(process, stop, Version::V3).await,
@@ -235,6 +240,7 @@ impl Fleet {
     /// What `app` does, without signals and processes.
     async fn our_work(
         &self,
+        index: usize,
         process: &Arc<Process>,
         mut stop: watch::Receiver<StopRequest>,
         resume: bool,
@@ -265,7 +271,7 @@ impl Fleet {
             },
             _ = stop.changed() => return "stopped before it began".to_owned(),
         };
-        let (coordinator, _held) = Coordinator::new(
+        let (coordinator, mut held) = Coordinator::new(
             Member {
                 id: me.clone(),
                 standing,
@@ -277,7 +283,21 @@ impl Fleet {
             Grace::of(self.plan.grace),
             stop,
         );
-        format!("{:?}", coordinator.run().await)
+        let holds = async {
+            if held.wait_for(|held| !held.is_empty()).await.is_ok() {
+                self.with(index, |place| place.twin = false);
+            }
+            pending().await
+        };
+        let end = tokio::select! {
+            biased;
+            end = coordinator.run() => end,
+            never = holds => never,
+        };
+        if let WorkerEnd::SharesItsId(_) = end {
+            self.with(index, |place| place.twin = true);
+        }
+        format!("{end:?}")
     }
 
     fn ports(&self, process: &Arc<Process>) -> CoordinatorPorts {
