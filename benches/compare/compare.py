@@ -303,7 +303,9 @@ def of_many(world, daemon, notes, put=True):
     if put:
         world.put_one_each("many")
     began = time.monotonic()
-    wait("all shards are read", 300, lambda: daemon.alive() and notes.read() >= 0 and len(notes.shards) == 1000)
+    # What `--local` makes up has a thousand keys: two thirds of the shards get some.
+    read = 1000 if put else 600
+    wait("all shards are read", 300, lambda: daemon.alive() and notes.read() >= 0 and len(notes.shards) >= read)
     all_read = time.monotonic() - began
     before, began = cpu(daemon), time.monotonic()
     time.sleep(20)
