@@ -4,24 +4,29 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use multilang_protocol::{ActionKind, CheckpointReply, Dialect};
 
+use crate::core::aggregate::RangeFilter;
+use crate::core::consumer::FailurePolicy;
 use crate::core::ids::{LeaseKey, ShardId, WorkerId};
 use crate::core::leader_lock::{LockItem, LockOutcome, LockWrite};
 use crate::core::lease::{Counter, Lease, LeaseDeletion, LeaseUpdate};
 use crate::core::migration::client_version::ClientVersion;
 use crate::core::migration::single_table::TableStatus;
 use crate::core::migration::{ItemWrite, MigrationItem};
-use crate::core::sequence::{ExtendedSequenceNumber, Position};
+use crate::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position};
 use crate::core::stream::{IteratorStart, Shard, ShardFilter};
 use crate::core::worker_stats::WorkerMetricStats;
+use crate::fetch::{FetchSettings, PaceSettings, Prefetch};
 use crate::ports::{
     ChildExit, CoordinatorStore, Created, Ending, Heard, LeaseStore, LoadProbe, LoadSource,
     OwnerIndex, Place, Processor, ProcessorFactory, RecordsPage, ShardIterator, StoreError, Stream,
     StreamError, StreamSummary, TableScan, Task, WorkerMetricsStore, Written,
 };
+use crate::worker::consumer::ConsumerSettings;
 
 /// What happens to the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,17 @@ pub enum Fault {
     Throttled,
 }
 
+/// What happens to calls on the leader's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockMood {
+    #[default]
+    Good,
+    /// Reads work, writes are denied.
+    ReadOnly,
+    /// No answer ever comes.
+    Silent,
+}
+
 /// A lease table in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -43,7 +59,8 @@ pub struct MemoryStore {
     faults: Mutex<VecDeque<Fault>>,
     pub down: Mutex<bool>,
     /// The leader's row.
-    lock: Mutex<Option<LockItem>>,
+    pub lock: Mutex<Option<LockItem>>,
+    pub lock_mood: Mutex<LockMood>,
     /// What workers say of themselves.
     metrics: Mutex<BTreeMap<WorkerId, WorkerMetricStats>>,
 }
@@ -183,10 +200,18 @@ impl LeaseStore for MemoryStore {
 #[async_trait]
 impl CoordinatorStore for MemoryStore {
     async fn leader(&self, _: Place) -> Result<Option<LockItem>, StoreError> {
+        if *self.lock_mood.lock().unwrap() == LockMood::Silent {
+            std::future::pending::<()>().await;
+        }
         Ok(self.lock.lock().unwrap().clone())
     }
 
     async fn write_leader(&self, _: Place, write: &LockWrite) -> Result<LockOutcome, StoreError> {
+        match *self.lock_mood.lock().unwrap() {
+            LockMood::Good => {}
+            LockMood::ReadOnly => return Err(StoreError::Throttled("slow down".to_owned())),
+            LockMood::Silent => return Ok(LockOutcome::Unknown),
+        }
         let mut lock = self.lock.lock().unwrap();
         if !write.is_permitted_on(lock.as_ref()) {
             return Ok(LockOutcome::Refused);
@@ -418,5 +443,30 @@ impl Stream for Listed {
         _: u32,
     ) -> Result<RecordsPage, StreamError> {
         unreachable!("nothing is read")
+    }
+}
+
+/// A consumer that reads once a second, and whose child must not fail.
+pub fn consumer_settings() -> ConsumerSettings {
+    ConsumerSettings {
+        failure_policy: FailurePolicy::Exit,
+        fetch: FetchSettings {
+            max_records: 100,
+            pace: PaceSettings {
+                idle: Duration::from_secs(1),
+                reduced_tps_threshold: 0,
+            },
+            prefetch: Prefetch {
+                batches: 10,
+                records: 1000,
+                bytes: 1 << 20,
+            },
+            deliver_empty: false,
+            initial_position: InitialPosition::TrimHorizon,
+        },
+        range_filter: RangeFilter::Whole,
+        parent_poll: Duration::from_secs(2),
+        task_backoff: Duration::from_millis(500),
+        warn_task_after: None,
     }
 }

@@ -4,16 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::core::aggregate::RangeFilter;
-use crate::core::consumer::FailurePolicy;
 use crate::core::ids::WorkerId;
-use crate::core::sequence::InitialPosition;
-use crate::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
+use crate::fetch::{Budget, FetcherPorts, Retrieval};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::tasks::Spawner;
 use crate::worker::keeper::{KeeperPorts, KeeperSettings};
-use crate::worker::testing::{MemoryStore, QuietStream, Willing, owned};
+use crate::worker::testing::{MemoryStore, QuietStream, Willing, consumer_settings, owned};
 
 /// How many children and reads there were after so many minutes.
 async fn lived_through(minutes: u64, hangs_at: u32) -> (u32, u32) {
@@ -52,28 +49,8 @@ async fn lived_through(minutes: u64, hangs_at: u32) -> (u32, u32) {
             budget: Budget::new(1 << 20),
         },
     };
-    let settings = ConsumerSettings {
-        failure_policy: FailurePolicy::Exit,
-        fetch: FetchSettings {
-            max_records: 100,
-            pace: PaceSettings {
-                idle: Duration::from_secs(1),
-                reduced_tps_threshold: 0,
-            },
-            prefetch: Prefetch {
-                batches: 10,
-                records: 1000,
-                bytes: 1 << 20,
-            },
-            deliver_empty: false,
-            initial_position: InitialPosition::TrimHorizon,
-        },
-        range_filter: RangeFilter::Whole,
-        parent_poll: Duration::from_secs(2),
-        task_backoff: Duration::from_millis(500),
-        warn_task_after: None,
-    };
-    let (_consumer, life) = ShardConsumer::start(ports, settings, store.row("s"), handle);
+    let (_consumer, life) =
+        ShardConsumer::start(ports, consumer_settings(), store.row("s"), handle);
     tokio::select! {
         outcome = life => panic!("it ended: {outcome:?}"),
         () = clock.sleep_until(clock.now() + Duration::from_secs(60 * minutes)) => {}

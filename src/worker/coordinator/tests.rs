@@ -5,13 +5,11 @@ mod found;
 use std::time::Duration;
 
 use super::*;
-use crate::core::aggregate::RangeFilter;
 use crate::core::assignment::problem::{Settings as AssignmentSettings, Strategy};
 use crate::core::assignment::taker::Limits;
-use crate::core::consumer::FailurePolicy;
 use crate::core::sequence::InitialPosition;
 use crate::core::time::WallTime;
-use crate::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
+use crate::fetch::{Budget, FetcherPorts, Retrieval};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::tasks::Spawner;
@@ -20,7 +18,9 @@ use crate::worker::consumer::ConsumerPorts;
 use crate::worker::keeper::KeeperPorts;
 use crate::worker::leadership::LeadershipPorts;
 use crate::worker::reporter::{ReportPorts, ReportSettings};
-use crate::worker::testing::{MemoryStore, NoProbe, QuietStream, Willing, owned};
+use crate::worker::testing::{
+    MemoryStore, NoProbe, QuietStream, Willing, consumer_settings, owned,
+};
 
 const F: Duration = Duration::from_secs(10);
 const REPORTS: Duration = Duration::from_mins(10);
@@ -100,30 +100,6 @@ fn lease_settings(assignment_interval: Duration) -> LeaseSettings {
             keep: 10,
             measure: false,
         },
-    }
-}
-
-fn consumer_settings() -> ConsumerSettings {
-    ConsumerSettings {
-        failure_policy: FailurePolicy::Exit,
-        fetch: FetchSettings {
-            max_records: 100,
-            pace: PaceSettings {
-                idle: Duration::from_secs(1),
-                reduced_tps_threshold: 0,
-            },
-            prefetch: Prefetch {
-                batches: 10,
-                records: 1000,
-                bytes: 1 << 20,
-            },
-            deliver_empty: false,
-            initial_position: InitialPosition::TrimHorizon,
-        },
-        range_filter: RangeFilter::Whole,
-        parent_poll: Duration::from_secs(2),
-        task_backoff: Duration::from_millis(500),
-        warn_task_after: None,
     }
 }
 
