@@ -6,7 +6,7 @@ use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::{Change, Condition, Counter, Lease};
 
 use super::Violation;
-use super::history::{History, new_owner};
+use super::history::{History, Rows, new_owner};
 use crate::trace::{Answer, Op, ProcessNumber, Told, What};
 use crate::world::{MS, Time};
 
@@ -165,7 +165,11 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     // Owners at the last scan, whether each lease is finished, and how many were stolen since.
     let mut scans: BTreeMap<ProcessNumber, (Vec<Owned>, usize)> = BTreeMap::new();
+    let mut rows = Rows::default();
     for (index, event) in history.trace.events.iter().enumerate() {
+        if let Some(write) = history.write(index) {
+            rows.after(&write);
+        }
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
         };
@@ -225,6 +229,13 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     continue;
                 };
                 if (owner == me && !as_dead) || event.local > sight.since + history.rules.failover {
+                    continue;
+                }
+                // Counters do not come back: what is decided on an old row takes nothing.
+                if rows
+                    .lease(key)
+                    .is_some_and(|lease| lease.counter > *counter)
+                {
                     continue;
                 }
                 let Some((owners, stolen)) = scans.get_mut(&process) else {
