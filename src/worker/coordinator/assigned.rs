@@ -37,16 +37,18 @@ pub(super) const BEHIND: Duration = Duration::from_secs(1);
 /// How many followers are ready to take over from the leader.
 const DEPUTIES: usize = 2;
 
-/// When to look again how the index is that was found to be so; `None`: that could not be seen.
+/// When to look again how the index is that was found to be so, or that could not be seen.
 ///
 /// With the 2.x algorithm it is asked for to go on with a leader, and what it was a minute ago counts.
 /// With a leader, a query that fails tells that it is gone.
-const fn index_check_pause(state: Option<OwnerIndex>, assigned: bool) -> Duration {
+const fn index_check_pause(state: Result<OwnerIndex, &StoreError>, assigned: bool) -> Duration {
     match state {
-        Some(OwnerIndex::Building) => Duration::from_secs(10),
-        Some(OwnerIndex::Active) if assigned => Duration::from_mins(15),
-        Some(OwnerIndex::Active | OwnerIndex::Absent | OwnerIndex::Deleting) => READY_INTERVAL,
-        None => Duration::from_mins(5),
+        Ok(OwnerIndex::Building) => Duration::from_secs(10),
+        Ok(OwnerIndex::Active) if assigned => Duration::from_mins(15),
+        Ok(OwnerIndex::Active | OwnerIndex::Absent | OwnerIndex::Deleting) => READY_INTERVAL,
+        // A leader that knows of the index counts on everybody's asking it.
+        Err(error) if error.is_transient() => Duration::from_secs(10),
+        Err(_) => Duration::from_mins(5),
     }
 }
 
@@ -299,11 +301,14 @@ impl Coordinator {
 
     pub(super) fn on_index(&mut self, state: Result<OwnerIndex, StoreError>, at: Moment) {
         if self.next_index_check.is_some() {
-            let pause = index_check_pause(state.as_ref().ok().copied(), self.is_assigned());
+            let seen = state.as_ref().map(|state| *state);
+            let pause = index_check_pause(seen, self.is_assigned());
             self.next_index_check = Some(at + pause);
         }
         match state {
             Ok(state) => self.index = state,
+            // What was known of it holds; should it be gone, a query will tell.
+            Err(error) if error.is_transient() => debug!("the index of leases by owner: {error}"),
             Err(error) => {
                 let cause = format!(
                     "the index of leases by owner cannot be made or seen, the table is read instead: {error}"
@@ -324,12 +329,15 @@ mod tests {
     #[test]
     fn the_index_is_looked_at_as_rarely_as_will_do() {
         let minutes = |state, assigned| index_check_pause(state, assigned).as_secs() as f64 / 60.0;
-        assert!(minutes(Some(OwnerIndex::Building), true) < 1.0);
-        assert_eq!(minutes(Some(OwnerIndex::Active), true), 15.0);
+        assert!(minutes(Ok(OwnerIndex::Building), true) < 1.0);
+        assert_eq!(minutes(Ok(OwnerIndex::Active), true), 15.0);
         // Before a fleet goes on with a leader, it must be known to be there.
-        assert_eq!(minutes(Some(OwnerIndex::Active), false), 1.0);
-        assert_eq!(minutes(Some(OwnerIndex::Absent), true), 1.0);
-        // A policy that does not allow to look will not change within seconds.
-        assert_eq!(minutes(None, true), 5.0);
+        assert_eq!(minutes(Ok(OwnerIndex::Active), false), 1.0);
+        assert_eq!(minutes(Ok(OwnerIndex::Absent), true), 1.0);
+        // A policy that does not allow to look will not change within seconds, a busy service will.
+        let denied = StoreError::Denied(String::new());
+        assert_eq!(minutes(Err(&denied), true), 5.0);
+        let throttled = StoreError::Throttled(String::new());
+        assert!(minutes(Err(&throttled), true) < 1.0);
     }
 }
