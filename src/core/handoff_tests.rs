@@ -2,16 +2,13 @@ use super::*;
 use crate::core::ids::LeaseKey;
 use crate::core::lease::Counter;
 use crate::core::sequence::{ExtendedSequenceNumber, Position};
+use crate::core::tenure::{Lesson, Tenure};
+use crate::core::time::Moment;
 use proptest::prelude::*;
-
-const LIMIT: Duration = Duration::from_secs(30);
+use std::time::Duration;
 
 fn me() -> WorkerId {
     WorkerId::new("me")
-}
-
-fn at(seconds: u64) -> Moment {
-    Moment::from_origin(Duration::from_secs(seconds))
 }
 
 /// `"n/o"` is a hand-off from o to n.
@@ -68,82 +65,6 @@ fn whose_a_row_is() {
 }
 
 #[test]
-fn what_a_refused_renewal_means() {
-    // held, row found; what it means
-    let cases = [
-        (("me", 7), Some(("me", 8)), "happened"),
-        (("me", 7), Some(("x/me", 8)), "happened"),
-        (("x/me", 7), Some(("x/me", 8)), "happened"),
-        (("me", 7), Some(("x/me", 7)), "give way"),
-        (("me", 7), Some(("x", 8)), "lost"),
-        (("me", 7), Some(("me", 9)), "lost"),
-        // Begun, but somebody wrote in between who was not me.
-        (("me", 7), Some(("x/me", 9)), "lost"),
-        (("me", 7), Some(("me/x", 7)), "lost"),
-        (("me", 7), Some(("me/me", 7)), "lost"),
-        (("x/me", 7), Some(("x", 8)), "lost"),
-        (("me", 7), Some(("", 8)), "lost"),
-        (("me", 7), None, "lost"),
-    ];
-    for ((held, counter), found, expected) in cases {
-        let held = row(held, counter);
-        let found = found.map(|(owners, counter)| row(owners, counter));
-        let renewal = held.renewal_noticing_hand_off();
-        let meaning = on_refused_renewal(&renewal, &held, found.as_ref(), &me());
-        let word = match &meaning {
-            Refusal::Happened(_) => "happened",
-            Refusal::GiveWay(_) => "give way",
-            Refusal::Lost => "lost",
-        };
-        assert_eq!(word, expected, "{held:?} {found:?}");
-        if let Refusal::GiveWay(learnt) = meaning {
-            assert!(
-                learnt
-                    .renewal_noticing_hand_off()
-                    .is_permitted_on(found.as_ref())
-            );
-        }
-    }
-}
-
-#[test]
-fn how_the_old_owner_gives_way() {
-    // consumer, seconds since it learnt; what it does
-    let cases = [
-        (Consumer::Running, 0, "ask"),
-        (Consumer::Asked, 0, "wait"),
-        (Consumer::Asked, 29, "wait"),
-        (Consumer::Asked, 30, "hand over"),
-        (Consumer::Running, 30, "hand over"),
-        (Consumer::Ended, 1, "hand over"),
-        (Consumer::None, 0, "hand over"),
-    ];
-    let lease = row("x/me", 7);
-    for (consumer, seconds, expected) in cases {
-        let step = give_way(&lease, &me(), consumer, at(100), at(100 + seconds), LIMIT);
-        let word = match &step {
-            GiveWay::Ask => "ask",
-            GiveWay::WaitUntil(deadline) => {
-                assert_eq!(*deadline, at(130));
-                "wait"
-            }
-            GiveWay::HandOver(update) => {
-                let after = update.applied_to(&lease);
-                assert_eq!(role(&after, &WorkerId::new("x")), Role::Owner);
-                assert_eq!(after.counter, Counter(8));
-                "hand over"
-            }
-            GiveWay::Nothing => "nothing",
-        };
-        assert_eq!(word, expected, "{consumer:?} {seconds}");
-    }
-    for owners in ["me", "x", "me/x", "x/y", "me/me", ""] {
-        let step = give_way(&row(owners, 7), &me(), Consumer::None, at(0), at(99), LIMIT);
-        assert_eq!(step, GiveWay::Nothing, "{owners}");
-    }
-}
-
-#[test]
 fn what_is_adopted() {
     let cases = [
         ("me", Some("me"), "adopt"),
@@ -194,8 +115,8 @@ enum Act {
     Renew(usize),
     /// A worker reads the row and adopts it or lets go.
     Discover(usize),
-    /// A worker gives way as it knows.
-    GiveWay(usize),
+    /// A worker gives up what it holds, or gives way as far as it knows.
+    GiveUp(usize),
     /// A worker restarts: it forgets what it holds.
     Restart(usize),
 }
@@ -206,10 +127,19 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Act::Assign(who),
         2 => Act::Renew(who),
         3 => Act::Discover(who),
-        4 => Act::GiveWay(who),
+        4 => Act::GiveUp(who),
         _ => Act::Restart(who),
     });
     prop::collection::vec(act, 1..60)
+}
+
+/// Writes if the condition holds; whether it did.
+fn write(table: &mut Lease, update: &LeaseUpdate) -> bool {
+    let permitted = update.is_permitted_on(Some(table));
+    if permitted {
+        *table = update.applied_to(table);
+    }
+    permitted
 }
 
 proptest! {
@@ -218,15 +148,9 @@ proptest! {
     #[test]
     fn a_hand_off_is_always_legal(acts in acts()) {
         let names: Vec<WorkerId> = ["a", "b", "c"].iter().map(WorkerId::new).collect();
+        let now = Moment::from_origin(Duration::ZERO);
         let mut table = row("", 0);
-        let mut held: Vec<Option<Lease>> = vec![None; 3];
-        let write = |table: &mut Lease, update: &LeaseUpdate| -> bool {
-            let permitted = update.is_permitted_on(Some(table));
-            if permitted {
-                *table = update.applied_to(table);
-            }
-            permitted
-        };
+        let mut held: Vec<Option<Tenure>> = vec![None; 3];
         for act in acts {
             match act {
                 Act::HandOff(who) => {
@@ -238,29 +162,28 @@ proptest! {
                     let update = table.assigned_to(&names[who]);
                     write(&mut table, &update);
                 }
-                Act::Renew(who) => if let Some(copy) = held[who].clone() {
-                    let renewal = copy.renewal_noticing_hand_off();
-                    held[who] = if write(&mut table, &renewal) {
-                        Some(table.clone())
+                Act::Renew(who) => if let Some(tenure) = &mut held[who] {
+                    if write(&mut table, &tenure.lease().renewal()) {
+                        tenure.applied(table.clone(), now);
                     } else {
-                        match on_refused_renewal(&renewal, &copy, Some(&table), &names[who]) {
-                            Refusal::Happened(row) | Refusal::GiveWay(row) => Some(row),
-                            Refusal::Lost => None,
-                        }
-                    };
-                    // Whoever still holds it after asking the table is the one who may process.
-                    if held[who].is_some() {
+                        tenure.refused(Some(table.clone()));
+                    }
+                    if tenure.is_over() {
+                        held[who] = None;
+                    } else {
+                        // Whoever still holds it after asking the table is the one who may process.
                         prop_assert_eq!(table.actual_owner(), Some(&names[who]));
+                        prop_assert_eq!(tenure.handing_off_to().is_some(), table.in_hand_off());
                     }
                 },
                 Act::Discover(who) => if held[who].is_none() {
                     match adoption(&table, &names[who]) {
                         Adoption::Adopt(update) => if write(&mut table, &update) {
-                            held[who] = Some(table.clone());
+                            held[who] = Some(Tenure::begin(names[who].clone(), table.clone(), now));
                             // The one before cannot renew any more.
-                            for (other, copy) in held.iter().enumerate() {
-                                if let Some(copy) = copy.as_ref().filter(|_| other != who) {
-                                    prop_assert!(!copy.renewal_noticing_hand_off().is_permitted_on(Some(&table)));
+                            for (other, tenure) in held.iter().enumerate() {
+                                if let Some(tenure) = tenure.as_ref().filter(|_| other != who) {
+                                    prop_assert!(!tenure.lease().renewal().is_permitted_on(Some(&table)));
                                 }
                             }
                         },
@@ -271,14 +194,18 @@ proptest! {
                         Adoption::Wait { .. } | Adoption::Ignore => {}
                     }
                 },
-                Act::GiveWay(who) => if let Some(copy) = held[who].clone() {
-                    match give_way(&copy, &names[who], Consumer::Ended, at(0), at(1), LIMIT) {
-                        GiveWay::HandOver(update) => {
-                            write(&mut table, &update);
-                            held[who] = None;
-                        }
-                        GiveWay::Nothing => {}
-                        other => prop_assert!(false, "{:?}", other),
+                Act::GiveUp(who) => if let Some(mut tenure) = held[who].take() {
+                    let untouched = table.counter == tenure.lease().counter
+                        && table.actual_owner() == Some(&names[who]);
+                    let next = table.in_hand_off().then(|| table.owner.clone()).flatten();
+                    let mut given_up = write(&mut table, &tenure.giving_up(None).unwrap());
+                    // It may learn only now that the lease is being moved, and to whom.
+                    if !given_up && tenure.refused(Some(table.clone())) == Lesson::HandOffBegan {
+                        given_up = write(&mut table, &tenure.giving_up(None).unwrap());
+                    }
+                    prop_assert!(given_up || !untouched);
+                    if given_up {
+                        prop_assert_eq!((&table.owner, &table.checkpoint_owner), (&next, &None));
                     }
                 },
                 Act::Restart(who) => held[who] = None,

@@ -156,6 +156,15 @@ impl WorkerIdLock {
     }
 }
 
+impl Drop for WorkerIdLock {
+    /// Closing the file would not do: a child that is being started has a copy of it until it executes its
+    /// program, and with it the lock.
+    fn drop(&mut self) {
+        // If that is refused, the lock ends with the last copy.
+        let _ = self.file.unlock();
+    }
+}
+
 /// The directories that are tried for lock files, in this order.
 fn directories(places: &LockPlaces) -> Vec<PathBuf> {
     let runtime = places.runtime.iter().filter(|path| path.is_absolute());

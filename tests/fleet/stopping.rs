@@ -1,10 +1,11 @@
 //! Signals, grace, exit codes (`decisions.md`).
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::support::{Daemon, Exit, Recorder, eventually, until};
+use super::support::{Daemon, Exit, Recorder, eventually, processes, skipped, until};
 use super::world::{World, seconds, wait_flow, wait_processed};
 
 /// A daemon whose only child hangs in its first batch.
@@ -26,7 +27,11 @@ fn with_hung_child(world: &World, grace_millis: u64) -> (Daemon, Recorder) {
 
 #[test]
 fn int_and_hup_are_as_graceful_as_term() {
-    for signal in [Signal::INT, Signal::HUP] {
+    for (name, signal) in [("SIGINT", Signal::INT), ("SIGHUP", Signal::HUP)] {
+        if processes::is_ignored(signal) {
+            skipped(name, "is ignored by whoever started the tests");
+            continue;
+        }
         let world = World::new("signals", 1);
         let recorder = world.recorder();
         let ids: Vec<String> = world
@@ -38,14 +43,39 @@ fn int_and_hup_are_as_graceful_as_term() {
         let mut daemon = world.start(&world.properties(&recorder, 10_000));
         wait_processed(&recorder, &ids, seconds(20));
         daemon.signal(signal);
-        assert_eq!(daemon.wait_exit(seconds(10)), Exit::OK, "{signal:?}");
+        assert_eq!(daemon.wait_exit(seconds(10)), Exit::OK, "{name}");
         assert_eq!(
             recorder.ledger().of("shutdownRequested").count(),
             1,
-            "{signal:?}"
+            "{name}"
         );
         world.assert_released();
     }
+}
+
+/// As with `nohup`, and in the background of a script.
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let world = World::new("nohup", 1);
+    let recorder = world.recorder();
+    let properties = world.properties(&recorder, 10_000);
+    let file = properties.write(&world.sandbox, "nohup.properties");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' INT HUP; exec \"$0\" --properties \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_kcl-daemon"))
+        .arg(file)
+        .stdin(Stdio::null());
+    let load = world.load(1);
+    let mut daemon = Daemon::launch(&world.sandbox, &properties, command);
+    wait_flow(&recorder, 1, 1);
+    daemon.signal(Signal::INT);
+    daemon.signal(Signal::HUP);
+    wait_flow(&recorder, 1, 2);
+    assert_eq!(recorder.ledger().of("shutdownRequested").count(), 0);
+    let ids = load.stop_ids();
+    wait_processed(&recorder, &ids, seconds(20));
+    daemon.stop_gracefully();
 }
 
 #[test]

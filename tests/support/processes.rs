@@ -110,6 +110,15 @@ pub fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// Whether this process ignores a signal, as do the ones that it starts then: a shell has a command in the
+/// background ignore SIGINT, `nohup` ignores SIGHUP.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.expect("a mask of signals") & (1 << (signal.as_raw() - 1)) != 0
+}
+
 fn all() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .expect("/proc")

@@ -42,6 +42,18 @@ fn daemons_beside_each_other_get_numbers_and_a_free_name_is_used_again() {
     assert_eq!(other.worker_id(), "host-payments");
 }
 
+/// A child has a copy of every open file from its fork until it executes its program.
+#[test]
+fn a_name_is_free_as_soon_as_its_lock_is_dropped_even_while_a_child_starts() {
+    let (_directory, places) = host();
+    let lock = acquire(&places);
+    let _of_a_child = lock.file.try_clone().unwrap();
+    drop(lock);
+    let successor = acquire(&places);
+    assert_eq!(successor.worker_id(), "host-orders");
+    assert!(successor.had_predecessor());
+}
+
 #[test]
 fn the_file_tells_who_holds_it() {
     let (_directory, places) = host();

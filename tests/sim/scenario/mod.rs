@@ -3,7 +3,8 @@
 //! | file | part |
 //! |---|---|
 //! | `plan.rs` | what a seed stands for |
-//! | `fleet.rs` | processes that come and go, incidents |
+//! | `fleet.rs` | processes that come and go |
+//! | `fleet/incidents.rs` | what happens to them and their world |
 //! | `load.rs` | how busy hosts are |
 //! | `outstanding.rs` | records that no child has processed yet |
 

@@ -1,5 +1,7 @@
 //! Every way in which a child can end.
 
+use std::time::Duration;
+
 use super::super::*;
 use super::dialogue::is_pending;
 use crate::child::testing::*;
