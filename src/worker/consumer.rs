@@ -60,6 +60,8 @@ pub struct ShardConsumer {
     /// The lease's state will not change any more.
     lease_settled: bool,
     mailbox: mpsc::UnboundedReceiver<Message>,
+    /// Whether nobody can send to it any more.
+    abandoned: bool,
     status: watch::Sender<ConsumerStatus>,
     machine: Consumer<Batch, Ticket>,
     beside: TaskGroup<Done>,
@@ -123,6 +125,7 @@ impl ShardConsumer {
             lease,
             handle,
             mailbox,
+            abandoned: false,
             status,
             machine,
             beside: TaskGroup::new(),
@@ -194,9 +197,14 @@ impl ShardConsumer {
         let stalls_at = self.stalls_at(may_fetch && self.ending.is_empty());
         tokio::select! {
             biased;
-            message = self.mailbox.recv() => match message {
+            message = self.mailbox.recv(), if !self.abandoned => match message {
                 Some(Message::Stop) => vec![Event::StopRequested],
-                Some(Message::StopNow) | None => self.stop_now(),
+                Some(Message::StopNow) => self.stop_now(),
+                // Said once: an empty mailbox without a sender would win each time.
+                None => {
+                    self.abandoned = true;
+                    self.stop_now()
+                }
                 Some(Message::LookAtParents) => {
                     self.parents_hint.notify_one();
                     vec![]
