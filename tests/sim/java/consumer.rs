@@ -59,6 +59,7 @@ impl JavaWorker {
             // Its consumer ends at once and the lease is renewed on, in a hand-off too (`ShardConsumer`,
             // `LeaseGracefulShutdownHandler.enqueueShutdown`).
             self.state().finished.insert(key);
+            self.enqueue_clean_up(lease);
             return;
         }
         if !self.parents_are_done(&lease, token).await {

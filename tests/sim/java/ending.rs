@@ -170,19 +170,39 @@ impl Consumer {
         self.progress.shard_ended();
         self.at_end = true;
         loop {
-            if self.lease().is_none() {
+            let Some(held) = self.lease() else {
                 self.tell(Task::LeaseLost, false).await;
+                return;
+            };
+            if self.is_enqueued(&held) {
+                self.worker.state().finished.insert(self.key.clone());
                 return;
             }
             if let Told::Died = self.tell(Task::ShardEnded, false).await {
                 return self.died();
             }
+            if self.progress.is_finished() || children.is_empty() {
+                self.worker.enqueue_clean_up(held);
+            }
             if self.progress.is_finished() {
                 self.worker.state().finished.insert(self.key.clone());
                 return;
             }
-            self.worker.sleep(S).await;
+            self.worker.sleep(S * 3 / 2).await;
         }
+    }
+
+    /// Whether the shard is taken for ended: without children it is to be cleaned up after the first try,
+    /// and a second one that comes before the next renewal takes that for the end. The lease stays held
+    /// without SHARD_END until it is deleted (`ShutdownTask.takeShardEndAction`,
+    /// `LeaseCleanupManager.isEnqueuedForDeletion`).
+    fn is_enqueued(&self, held: &Lease) -> bool {
+        let state = self.worker.state();
+        let enqueued = state.clean_up.get(&self.key);
+        enqueued.is_some_and(|lease| {
+            (lease.counter, &lease.owner, &lease.checkpoint)
+                == (held.counter, &held.owner, &held.checkpoint)
+        })
     }
 
     async fn children_are_made(&mut self, lease: &Lease, children: &[ChildShard]) -> bool {

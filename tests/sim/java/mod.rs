@@ -20,10 +20,12 @@
 //! | `tables.rs` | KCL 3.5: the move from the tables of 3.0 to 3.4 into one |
 //! | `consumer.rs` | one shard: parents, child, records |
 //! | `ending.rs` | one shard: checkpoints, giving way, the end |
+//! | `clean_up.rs` | deleting leases of finished shards |
 
 mod assignment;
 mod audit;
 mod bugs;
+mod clean_up;
 mod consumer;
 mod ending;
 mod hand_off;

@@ -92,6 +92,8 @@ pub struct State {
     pub consumers: BTreeSet<(LeaseKey, u64)>,
     /// Shards that this process has finished or found finished.
     pub finished: BTreeSet<LeaseKey>,
+    /// Leases to be deleted, as they were when that was seen.
+    pub clean_up: BTreeMap<LeaseKey, Lease>,
     pub next_token: u64,
     pub stopping: bool,
     /// Its child failed: the process ends.
@@ -121,6 +123,7 @@ impl State {
             seen_leading: Sightings::new(),
             consumers: BTreeSet::new(),
             finished: BTreeSet::new(),
+            clean_up: BTreeMap::new(),
             next_token: 0,
             stopping: false,
             failed: false,
@@ -257,6 +260,7 @@ impl JavaWorker {
             threads.spawn(me().watch_readiness());
         }
         threads.spawn(me().auditor());
+        threads.spawn(me().clean_up());
         let mut consumers = JoinSet::new();
         loop {
             self.dispatch(&mut consumers);
