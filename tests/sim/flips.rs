@@ -234,3 +234,38 @@ fn nobody_flips_while_one_is_in_phase_1() {
         expect_sound_rows(&trace, 6);
     }
 }
+
+/// A worker of Java that loses the first write of `Migration3.0` does not start: ours leave it to Java
+/// where both begin at the same moment, in an old fleet and in a new application.
+#[test]
+fn ours_leave_the_first_item_to_java() {
+    let kinds = [Kind::Ours, Kind::Ours, Kind::Ours, Kind::Java3];
+    for (seed, configured, state) in [
+        (0, Configured::CompatibleWith2x, UpgradeFrom2x),
+        (1, Configured::CompatibleWith2x, UpgradeFrom2x),
+        (2, Configured::V3x, V3x),
+        (3, Configured::V3x, V3x),
+    ] {
+        let mut plan = phase1(seed, kinds);
+        if configured == Configured::V3x {
+            plan.wanted = Wanted::Explicit(configured);
+        } else {
+            deploy(&mut plan, 0, configured);
+            plan.incidents
+                .iter_mut()
+                .for_each(|(at, _)| *at = 10 * MINUTE);
+        }
+        plan.calm_at = 15 * MINUTE;
+        let trace = live(&plan, WHILE_ALGORITHMS_CHANGE);
+        assert_eq!(
+            who_wrote(&trace, state),
+            BTreeSet::from([Kind::Java3]),
+            "seed {seed}"
+        );
+        let failed = trace.events.iter().filter(|event| match &event.what {
+            What::Ended(how) => how.contains("cannot start"),
+            _ => false,
+        });
+        assert_eq!(failed.count(), 0, "seed {seed}");
+    }
+}
