@@ -209,12 +209,12 @@ fn a_flip_survives_what_goes_wrong_meanwhile() {
 /// is replaced, whose code it may be. One that comes with 3X meanwhile does as the others do.
 #[test]
 fn nobody_flips_while_one_is_in_phase_1() {
-    for (seed, (lagging, hasty)) in (0..).zip([
-        (Kind::Java3, Kind::Ours),
-        (Kind::Ours, Kind::Java3),
-        (Kind::Java3, Kind::Java3),
+    for (seed, (lagging, hasty, leads)) in (0..).zip([
+        (Kind::Java3, Kind::Ours, Kind::Java3),
+        (Kind::Ours, Kind::Java3, Kind::Java3),
+        (Kind::Java3, Kind::Java3, Kind::Ours),
     ]) {
-        let mut plan = phase1(seed, [lagging, hasty, Kind::Ours, Kind::Java3]);
+        let mut plan = phase1(seed, [lagging, hasty, Kind::Ours, leads]);
         deploy(&mut plan, 10 * MINUTE, Configured::CompatibleWith2x);
         let gone = 60 * MINUTE;
         for (at, incident) in &mut plan.incidents {
@@ -235,8 +235,11 @@ fn nobody_flips_while_one_is_in_phase_1() {
     }
 }
 
+/// How much later Java begins.
+const JAVA_LATER: Time = 5 * S;
+
 /// A worker of Java that loses the first write of `Migration3.0` does not start: ours leave it to Java
-/// where both begin at the same moment, in an old fleet and in a new application.
+/// where both begin at about the same moment, in an old fleet and in a new application.
 #[test]
 fn ours_leave_the_first_item_to_java() {
     let kinds = [Kind::Ours, Kind::Ours, Kind::Ours, Kind::Java3];
@@ -254,7 +257,9 @@ fn ours_leave_the_first_item_to_java() {
             plan.incidents
                 .iter_mut()
                 .for_each(|(at, _)| *at = 10 * MINUTE);
+            plan.incidents[LEADS].0 += JAVA_LATER;
         }
+        plan.workers[LEADS].starts_at = JAVA_LATER;
         plan.calm_at = 15 * MINUTE;
         let trace = live(&plan, WHILE_ALGORITHMS_CHANGE);
         assert_eq!(
