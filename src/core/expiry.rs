@@ -117,6 +117,13 @@ impl Observations {
     pub fn is_very_old(&self, lease: &Lease, now: Moment, failover: Duration) -> bool {
         self.is_silent(lease, now, failover.saturating_mul(3))
     }
+
+    /// Whether it has stood still for so long that somebody should have taken it ten times over (thirty
+    /// failover times, five minutes by default; no rule of Java's).
+    #[must_use]
+    pub fn is_abandoned(&self, lease: &Lease, now: Moment, failover: Duration) -> bool {
+        self.is_silent(lease, now, failover.saturating_mul(30))
+    }
 }
 
 #[cfg(test)]

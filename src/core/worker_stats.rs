@@ -121,10 +121,16 @@ impl WorkerMetricStats {
         })
     }
 
-    /// Whether the worker may be given leases.
+    /// Whether the worker may be given leases, as long as it reports.
+    #[must_use]
+    pub fn is_able(&self) -> bool {
+        self.is_valid() && !self.is_failing()
+    }
+
+    /// Whether the worker may be given leases, by the time in its item.
     #[must_use]
     pub fn is_active(&self, now: WallTime, report_interval: Duration) -> bool {
-        self.is_valid() && self.is_fresh(now, report_interval) && !self.is_failing()
+        self.is_able() && self.is_fresh(now, report_interval)
     }
 
     /// Whether the item is so old that a leader deletes it (`staleWorkerMetricsEntryCleanupDuration`).

@@ -1,6 +1,9 @@
 //! The auditor: sees that every part of the hash space has a lease (`leases.md` E.1, E.3).
 //!
 //! One worker does it for all: the leader, in the 2.x algorithm by the election every worker computes.
+//! When it does not (Java's workers cannot while a row of the table is not readable to them, A.7), each
+//! other one does it after twice the time: leases are created by conditional writes, so that it does no harm
+//! when several do.
 //! An empty table is filled by whoever comes first. A hole is repaired after it was seen three times in
 //! a row, two minutes apart, as Java does; a worker that is alone repairs it at its start. A table that
 //! had leases and lost them all is such a hole: filling it at the initial position at once and without a
@@ -23,6 +26,8 @@ use crate::worker::startup::{SyncError, fill_hash_ranges, sync};
 const EVERY: Duration = Duration::from_secs(120);
 /// Java's `leasesRecoveryAuditorInconsistencyConfidenceThreshold`.
 const CONFIDENT_AFTER: u32 = 3;
+/// At how many looks in a row one leaves what has to be done to the worker whose duty it is.
+const LEFT_TO_OTHERS: u32 = 2 * CONFIDENT_AFTER - 1;
 /// Pause after a sync of an empty table that created nothing.
 const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -44,6 +49,8 @@ pub struct Auditor {
     /// There were leases when it looked before.
     had_leases: bool,
     hole: Option<(HashRange, u32)>,
+    /// At how many looks in a row there was something to do that was the duty of somebody else.
+    left: u32,
 }
 
 impl Auditor {
@@ -57,6 +64,7 @@ impl Auditor {
             running: false,
             had_leases: false,
             hole: None,
+            left: 0,
         }
     }
 
@@ -77,6 +85,12 @@ impl Auditor {
         self.next = now + EVERY;
         let had_leases = self.had_leases;
         self.had_leases |= finding != Finding::NoLeases;
+        let acts = leader || self.left >= LEFT_TO_OTHERS;
+        self.left = match finding {
+            Finding::Covered => 0,
+            _ if leader => 0,
+            _ => self.left.saturating_add(1),
+        };
         let due = match finding {
             Finding::NoLeases if had_leases => {
                 if self.hole.is_none() {
@@ -87,25 +101,26 @@ impl Auditor {
                     );
                 }
                 let confirmed = self.confirm(HashRange::FULL, false);
-                (leader && confirmed).then_some(Audit::Sync)
+                (acts && confirmed).then_some(Audit::Sync)
             }
             Finding::NoLeases => {
                 self.next = now + EMPTY_AGAIN;
                 Some(Audit::Sync)
             }
-            _ if !leader => None,
             Finding::Covered => {
                 self.hole = None;
                 None
             }
+            Finding::UnknownRanges(_) if !acts => None,
             Finding::UnknownRanges(keys) => {
                 // The next look tells whether there is a hole.
                 self.next = now;
                 Some(Audit::FillRanges(keys))
             }
-            Finding::Hole(hole) => self
-                .confirm(hole, first && !has_peers)
-                .then_some(Audit::Sync),
+            Finding::Hole(hole) => {
+                let confirmed = self.confirm(hole, leader && first && !has_peers);
+                (acts && confirmed).then_some(Audit::Sync)
+            }
         };
         self.running = due.is_some();
         due
@@ -257,6 +272,34 @@ mod tests {
         for turn in 0..5 {
             assert_eq!(auditor.due(&table, false, false, at(turn * 120)), None);
         }
+        let whole = [lease(Some(HashRange::FULL), "other")];
+        assert_eq!(auditor.due(&whole, false, false, at(600)), None);
+        for turn in 6..11 {
+            assert_eq!(auditor.due(&table, false, false, at(turn * 120)), None);
+        }
+    }
+
+    #[test]
+    fn a_hole_that_the_elected_worker_leaves_open_is_repaired_by_another() {
+        let table = [lease(Some(HALF), "other")];
+        let mut auditor = Auditor::new(at(0), true);
+        let audits: Vec<Option<Audit>> = (0..6)
+            .map(|turn| auditor.due(&table, false, true, at(turn * 120)))
+            .collect();
+        assert_eq!(audits[..5], [None, None, None, None, None]);
+        assert_eq!(audits[5], Some(Audit::Sync));
+    }
+
+    #[test]
+    fn ranges_that_the_elected_worker_does_not_look_up_are_looked_up_by_another() {
+        let table = [lease(None, "other")];
+        let mut auditor = Auditor::new(at(0), true);
+        for turn in 0..5 {
+            assert_eq!(auditor.due(&table, false, true, at(turn * 120)), None);
+        }
+        let keys = vec![LeaseKey::new("shardId-0")];
+        let sixth = auditor.due(&table, false, true, at(600));
+        assert_eq!(sixth, Some(Audit::FillRanges(keys)));
     }
 
     #[test]

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::core::assignment::idle::Idle;
+use crate::core::assignment::reports::Reports;
 use crate::core::assignment::watch::Watch;
 use crate::core::consumer::Outcome;
 use crate::core::expiry::Observations;
@@ -135,6 +136,8 @@ pub struct Coordinator {
     reporter: Option<Reporter>,
     /// What the workers last said of themselves.
     members: Vec<WorkerMetricStats>,
+    /// When they were seen to change.
+    reports: Reports,
     /// Workers that were found dead, and the report that they left behind.
     dead: BTreeMap<WorkerId, Option<i64>>,
     /// When leases were lost to somebody of our own name, lately.
@@ -233,6 +236,7 @@ impl Coordinator {
             leadership: None,
             reporter: None,
             members: Vec::new(),
+            reports: Reports::default(),
             legacy_members: Vec::new(),
             dead: BTreeMap::new(),
             strange_losses: Vec::new(),

@@ -126,8 +126,11 @@ async fn is_awaited(
     Ok(true)
 }
 
-/// Creates the leases of those of a finished shard's children that need one, then notes all children in
-/// its own lease; repeats until both are done.
+/// Notes all children of a finished shard in its own lease, then creates the leases of those that need
+/// one; repeats until both are done. Java notes them last; this way round it shows whether the own lease
+/// still exists. Whoever was suspended for so long that others finished the shard, its children too, and
+/// deleted all their leases must not make those anew: what was read would be read again, and a child before
+/// its parent (I.23).
 pub async fn create_child_leases(
     store: &dyn LeaseStore,
     clock: &dyn Clock,
@@ -156,20 +159,27 @@ async fn try_create(
     new: &[ChildShard],
     children: &[ChildShard],
 ) -> Result<(), StoreError> {
+    let ids: Vec<ShardId> = children.iter().map(|child| child.id.clone()).collect();
+    let exists = if lease.has_children(&ids) {
+        store.get(&lease.key).await?.is_some()
+    } else {
+        match store.update(&lease.with_children(ids)).await? {
+            Written::Applied(_) | Written::Lost(Some(_)) => true,
+            Written::Lost(None) => false,
+            Written::Unknown(why) => return Err(StoreError::Unavailable(why)),
+        }
+    };
+    if !exists {
+        // Whoever deleted it decided that it is not needed; should that be wrong, the auditor finds the hole.
+        info!(shard = %lease.shard_id(), "the lease of the shard is gone: no leases are created for its child shards");
+        return Ok(());
+    }
     for child in child_leases(new) {
         if store.create(&child).await? == Created::New {
             info!(shard = %lease.shard_id(), "created the lease of child shard {}", child.key);
         }
     }
-    let ids: Vec<ShardId> = children.iter().map(|child| child.id.clone()).collect();
-    if lease.has_children(&ids) {
-        return Ok(());
-    }
-    match store.update(&lease.with_children(ids)).await? {
-        // A row that is gone was deleted by somebody who decided that it is not needed.
-        Written::Applied(_) | Written::Lost(_) => Ok(()),
-        Written::Unknown(why) => Err(StoreError::Unavailable(why)),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -220,6 +230,40 @@ mod tests {
             let (child, other) = (ShardId::new("c"), ShardId::new("b"));
             let awaited = is_awaited(&store, &stream, &child, &other).await;
             assert_eq!(awaited.ok(), *waits, "{leased:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn leases_of_children_are_made_while_the_parents_own_lease_exists() {
+        let child = |id: &str| ChildShard {
+            id: ShardId::new(id),
+            parents: vec![ShardId::new("a")],
+            hash_range: HashRange::FULL,
+        };
+        let children = [child("b"), child("c")];
+        let ids = children.iter().map(|child| child.id.clone()).collect();
+        let noted = owned("a", "me")
+            .with_children(ids)
+            .applied_to(&owned("a", "me"));
+        for lease in [owned("a", "me"), noted] {
+            let store = MemoryStore::with([lease.clone()]);
+            assert!(
+                try_create(&store, &lease, &children, &children)
+                    .await
+                    .is_ok()
+            );
+            let keys: Vec<String> = store.rows().keys().map(ToString::to_string).collect();
+            assert_eq!(keys, ["a", "b", "c"]);
+            assert_eq!(store.row("a").children.len(), 2);
+
+            // Others have finished and deleted it, and perhaps its children too.
+            let store = MemoryStore::default();
+            assert!(
+                try_create(&store, &lease, &children, &children)
+                    .await
+                    .is_ok()
+            );
+            assert!(store.rows().is_empty());
         }
     }
 }

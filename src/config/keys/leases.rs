@@ -35,7 +35,10 @@ pub(super) const KEYS: &[KeySpec] = &[
     KeySpec::bool("enablePriorityLeaseAssignment", Leases, Wrapper)
         .default("true")
         .since("2.6.0")
-        .effect("Take leases that have been expired for very long first; used by the 2.x algorithm."),
+        .effect(
+            "Take leases that have been expired for very long (three failover times) first and beyond the fair share; used \
+             by the 2.x algorithm. With `false` only those that nobody has taken for thirty failover times.",
+        ),
     KeySpec::int("initialLeaseTableReadCapacity", Leases, Primitive)
         .default("10")
         .unit("RCU")

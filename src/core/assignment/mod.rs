@@ -8,6 +8,7 @@ pub mod count;
 pub mod heirs;
 pub mod idle;
 pub mod problem;
+pub mod reports;
 pub mod taker;
 pub mod variance;
 pub mod view;

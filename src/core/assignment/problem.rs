@@ -15,12 +15,14 @@
 //! | a hand-off past its deadline is finished for the next owner | waits until balancing happens to pick the lease |
 //! | a fleet that moves next to no data is balanced by count | by the noise of its metrics, NaN included |
 //! | small absolute differences of load move nothing | the band is only relative (#1247, PR #1814) |
+//! | a worker reports while its metrics item is seen to change | while the time in it is not old, by the leader's clock |
 //! | a worker in both metrics tables counts once, by its newer item | twice |
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::core::assignment::board::Board;
+use crate::core::assignment::reports::Reports;
 use crate::core::assignment::watch::{LeaseState, Watch};
 use crate::core::assignment::{count, variance};
 use crate::core::ids::WorkerId;
@@ -100,6 +102,8 @@ pub struct Problem<'a> {
     pub watch: &'a Watch,
     /// The metrics items, of both tables while there are two.
     pub workers: &'a [WorkerMetricStats],
+    /// What the leader has seen of them, this scan included.
+    pub reports: &'a Reports,
     /// From the configuration.
     pub settings: &'a Settings,
     /// Now.
@@ -218,20 +222,15 @@ pub fn run(problem: &Problem<'_>, pick: &mut dyn FnMut(usize) -> usize) -> Plan 
     plan
 }
 
-/// Whether every worker that may lead or be given leases is a kcl-daemon, as far as is known: whoever
-/// reports and whoever owns a lease. A dead worker's lease counts until it has another owner.
+/// Whether every worker that may lead or be given leases is a kcl-daemon, as far as is known: all that are
+/// `reporting` and whoever owns a lease. A dead worker's lease counts until it has another owner.
 #[must_use]
-pub fn is_all_ours(
-    leases: &[Lease],
-    workers: &[WorkerMetricStats],
-    wall: WallTime,
-    report_interval: Duration,
+pub fn is_all_ours<'a>(
+    leases: &'a [Lease],
+    reporting: impl IntoIterator<Item = &'a WorkerMetricStats>,
 ) -> bool {
     let mut ours: HashSet<&WorkerId> = HashSet::new();
-    for stats in workers
-        .iter()
-        .filter(|stats| stats.is_fresh(wall, report_interval))
-    {
+    for stats in reporting {
         if !stats.is_ours() {
             return false;
         }
@@ -273,7 +272,10 @@ fn active_workers<'a>(
     }
     let mut active: Vec<&WorkerMetricStats> = newest
         .into_values()
-        .filter(|stats| stats.is_active(problem.wall, problem.settings.report_interval))
+        .filter(|stats| {
+            let (wall, interval) = (problem.wall, problem.settings.report_interval);
+            stats.is_able() && problem.reports.is_fresh(stats, problem.now, wall, interval)
+        })
         .collect();
     active.sort_by(|a, b| a.worker.cmp(&b.worker));
     let lets_expire = |stats: &WorkerMetricStats| match lives.get(&stats.worker) {

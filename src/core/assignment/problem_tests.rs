@@ -100,6 +100,7 @@ impl Fleet {
                 leases,
                 watch,
                 workers: &self.workers,
+                reports: &Reports::default(),
                 settings: &self.settings,
                 now: at(second),
                 wall: WALL,

@@ -1,12 +1,14 @@
 //! The 2.x algorithm: every worker takes for itself (`leases.md` B.5).
 //!
 //! All workers that share a table compute the same target from the same rows, so a fleet of Java and
-//! our workers converges; the numbers here are therefore Java's, to the letter, but for two about
-//! leases at SHARD_END, which make no work:
+//! our workers converges; the numbers here are therefore Java's, to the letter, but for these:
 //!
-//! * they do not count against `maxLeasesForWorker`, which is this worker's own affair; Java counts them,
+//! * leases at SHARD_END, which make no work, do not count against `maxLeasesForWorker`, which is this worker's own affair; Java counts them,
 //!   and leaves the shards that they became to nobody (#202);
-//! * where all workers are ours they weigh nothing at all (#1247), as all of them see that.
+//! * where all workers are ours such leases weigh nothing at all (#1247), as all of them see that;
+//! * what everybody else has left alone for thirty failover times is taken although
+//!   `enablePriorityLeaseAssignment` is off: whose share it is cannot take it, as Java's workers cannot
+//!   while a row of the table is not readable to them (A.7).
 
 use std::collections::BTreeMap;
 
@@ -21,6 +23,7 @@ pub struct Limits {
     /// `maxLeasesToStealAtOneTime`.
     pub max_steals: usize,
     /// `enablePriorityLeaseAssignment`: take very old leases before anything else, whatever the target.
+    /// Without it only abandoned ones.
     pub very_old_first: bool,
     /// Whether leases at SHARD_END count as load, as they do for Java.
     pub count_finished: bool,
@@ -35,6 +38,8 @@ pub enum Availability {
     Free,
     /// As free, for longer than three failover times (or never owned by anybody).
     VeryOld,
+    /// As free, for longer than thirty failover times.
+    Abandoned,
 }
 
 /// A lease as the taker sees it.
@@ -115,15 +120,17 @@ pub fn plan(
             .map(|candidate| candidate.lease.clone())
             .collect()
     };
-    if limits.very_old_first {
-        let very_old = of(Availability::VeryOld);
-        if !very_old.is_empty() {
-            return Plan {
-                take: draw_within(very_old, usize::MAX, room, &weight, pick),
-                steal: Vec::new(),
-                target,
-            };
-        }
+    let urgent = of(if limits.very_old_first {
+        Availability::VeryOld
+    } else {
+        Availability::Abandoned
+    });
+    if !urgent.is_empty() {
+        return Plan {
+            take: draw_within(urgent, usize::MAX, room, &weight, pick),
+            steal: Vec::new(),
+            target,
+        };
     }
     let need = fair.saturating_sub(mine);
     let free = of(Availability::Free);
@@ -239,7 +246,8 @@ mod tests {
         }
     }
 
-    /// `"a a b -"`: owners of leases; `-` is unowned, a trailing `!` expired, `!!` very old, `#` finished.
+    /// `"a a b -"`: owners of leases; `-` is unowned, a trailing `!` expired, `!!` very old, `!!!`
+    /// abandoned, `#` finished.
     fn table(text: &str) -> Vec<Candidate> {
         text.split_whitespace()
             .enumerate()
@@ -252,6 +260,7 @@ mod tests {
                 }
                 "-" => candidate(index, "", Availability::Free),
                 "-!!" => candidate(index, "", Availability::VeryOld),
+                "-!!!" => candidate(index, "", Availability::Abandoned),
                 word => match (word.strip_suffix("!!"), word.strip_suffix('!')) {
                     (Some(owner), _) => candidate(index, owner, Availability::VeryOld),
                     (None, Some(owner)) => candidate(index, owner, Availability::Free),
@@ -284,6 +293,9 @@ mod tests {
             ("me me me me b b -!! -!! -!!", LIMITS, 3, 0, 5),
             ("me me me me b b -!! -!! -!!", max(5), 1, 0, 5),
             ("b b b -!! -!!", no_old, 2, 0, 3),
+            ("me me me b b -!!", no_old, 0, 0, 3),
+            ("me me me b b -!!! -!!", no_old, 1, 0, 4),
+            ("me me me b b -!!! -!!", LIMITS, 2, 0, 4),
             // Nothing free: steal one from the most loaded.
             ("b b b b", LIMITS, 0, 1, 2),
             (

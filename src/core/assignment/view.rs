@@ -33,10 +33,14 @@ pub fn availability(
         (None, Holding::NotMine) => true,
         (Some(owner), Holding::NotMine) => owner != me && seen.is_expired(lease, now, failover),
     };
-    match (free, seen.is_very_old(lease, now, failover)) {
-        (false, _) => Availability::Owned,
-        (true, false) => Availability::Free,
-        (true, true) => Availability::VeryOld,
+    if !free {
+        Availability::Owned
+    } else if seen.is_abandoned(lease, now, failover) {
+        Availability::Abandoned
+    } else if seen.is_very_old(lease, now, failover) {
+        Availability::VeryOld
+    } else {
+        Availability::Free
     }
 }
 
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_free() {
-        use Availability::{Free, Owned, VeryOld};
+        use Availability::{Abandoned, Free, Owned, VeryOld};
         use Holding::{Mine, NotMine};
         let cases = [
             ("", NotMine, 0, Free),
@@ -128,6 +132,8 @@ mod tests {
             ("other", NotMine, 10, Owned),
             ("other", NotMine, 11, Free),
             ("other", NotMine, 31, VeryOld),
+            ("other", NotMine, 300, VeryOld),
+            ("other", NotMine, 301, Abandoned),
             ("other", Mine, 31, Owned),
             // Mine by name only: another rule decides.
             ("me", NotMine, 31, Owned),

@@ -25,6 +25,7 @@ use crate::core::ids::{LeaseKey, WorkerId};
 use crate::core::lease::{Lease, LeaseUpdate};
 use crate::core::migration::client_version::READY_INTERVAL;
 use crate::core::time::{Moment, WallTime};
+use crate::core::worker_stats::WorkerMetricStats;
 use crate::os::time::within;
 use crate::ports::{OwnerIndex, StoreError};
 
@@ -63,12 +64,19 @@ impl Coordinator {
             .is_some_and(|leadership| leadership.is_leader(now))
     }
 
+    /// Metrics items of workers that report, this one's included.
+    pub(super) fn reporting(&self) -> impl Iterator<Item = &WorkerMetricStats> {
+        let clock = &self.ports.keeper.clock;
+        let (now, wall) = (clock.now(), WallTime::from_millis(clock.wall_millis()));
+        let interval = self.settings.report.report_every;
+        let members = self.members.iter();
+        members.filter(move |stats| self.reports.is_fresh(stats, now, wall, interval))
+    }
+
     /// Workers that the leader may give leases to, this one included while it reports.
     pub(super) fn active_workers(&self) -> BTreeSet<WorkerId> {
-        let now = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
-        self.members
-            .iter()
-            .filter(|stats| stats.is_active(now, self.settings.report.report_every))
+        self.reporting()
+            .filter(|stats| stats.is_able())
             .filter(|stats| self.dead.get(&stats.worker) != Some(&stats.last_update))
             .map(|stats| stats.worker.clone())
             .collect()
@@ -151,13 +159,15 @@ impl Coordinator {
             (false, _) => scan_interval(failover, false, self.table_bytes),
         };
         self.next_scan = at + pause;
-        self.next_query = (!watches && self.index == OwnerIndex::Active).then(|| {
-            at + if soon {
-                quick_interval(failover, 0)
-            } else {
-                watch_interval(failover, 0)
-            }
-        });
+        let query = if soon {
+            quick_interval(failover, 0)
+        } else {
+            watch_interval(failover, 0)
+        };
+        // A deputy too asks the index for what is assigned to it when the table is too large to be looked at
+        // as often: its leases expire meanwhile (`time_for_adoption`).
+        let asks = !watches || self.table_bytes > SMALL_TABLE && !self.is_leader(at);
+        self.next_query = (asks && self.index == OwnerIndex::Active).then(|| at + query);
         if let Some(leadership) = &self.leadership {
             // A scan that finds the lock counts as a look.
             leadership.look_every(pause.mul_f64(1.5), watches);

@@ -130,6 +130,7 @@ impl Coordinator {
             self.members.retain(|stats| stats.worker != own.worker);
             self.members.push(own);
         }
+        self.reports.record(&self.members, at);
         if let Some(leadership) = &self.leadership
             && self.conduct.lock_place == Place::LeaseTable
         {

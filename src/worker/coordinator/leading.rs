@@ -85,8 +85,7 @@ impl Coordinator {
         }
         self.touch_own(now);
         let wall = WallTime::from_millis(self.ports.keeper.clock.wall_millis());
-        let interval = self.settings.report.report_every;
-        let all_ours = is_all_ours(&self.table, &self.members, wall, interval);
+        let all_ours = is_all_ours(&self.table, self.reporting());
         let adoption = self.time_for_adoption(all_ours);
         self.watch.leave_time_for_adoption(adoption);
         let mut led = self.led.take().unwrap_or_else(|| Led::new(now));
@@ -120,6 +119,7 @@ impl Coordinator {
                 leases: &self.table,
                 watch: &self.watch,
                 workers: &reports,
+                reports: &self.reports,
                 settings: &settings,
                 now,
                 wall,

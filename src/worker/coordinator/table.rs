@@ -245,9 +245,15 @@ impl Coordinator {
         seen.is_some_and(|since| since < self.scanned_at)
     }
 
+    /// Whether the lease is read by itself when it would expire. A leader does not wait for its next look
+    /// with what it hands off: the old owner may have died just before.
+    fn is_worth_a_look(&self, lease: &Lease, now: Moment) -> bool {
+        self.stood_still(lease) || lease.in_hand_off() && self.is_assigned() && self.is_leader(now)
+    }
+
     /// Whether the lease's owner would count as dead if its row still says the same.
     fn is_suspicious(&self, lease: &Lease, now: Moment) -> bool {
-        if !self.stood_still(lease) {
+        if !self.is_worth_a_look(lease, now) {
             return false;
         }
         let failover = self.settings.failover;
@@ -270,7 +276,7 @@ impl Coordinator {
             .table
             .iter()
             .filter(|lease| !self.held.contains_key(&lease.key) && lease.owner.is_some())
-            .filter(|lease| !self.is_foreign(lease) || self.stood_still(lease))
+            .filter(|lease| !self.is_foreign(lease) || self.is_worth_a_look(lease, now))
             .filter_map(|lease| {
                 let wait = if self.is_foreign(lease) {
                     self.settings.failover

@@ -45,7 +45,7 @@ impl Coordinator {
         }
     }
 
-    /// A leader takes workers whose clocks are off for dead (I.41).
+    /// A leader of KCL for Java takes workers whose clocks are off for dead (I.41).
     pub(super) fn check_clock(&mut self) {
         if !self.conduct.reports {
             return;
@@ -59,7 +59,7 @@ impl Coordinator {
                 let side = if ahead > 0 { "behind" } else { "ahead of" };
                 warn!(
                     "the clock of this host is {} s {side} that of AWS: a worker whose clock is more than {} s behind \
-                     gets no leases, and one that is ahead seems alive for as long after its end; set the clock (NTP)",
+                     and one that is ahead seems alive for as long after its end; set the clock (NTP)",
                     Duration::from_millis(ahead.unsigned_abs()).as_secs(),
                     (self.settings.report.report_every * 2).as_secs()
                 );

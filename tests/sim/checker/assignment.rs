@@ -7,7 +7,7 @@ use kcl_daemon::core::lease::{Change, Lease};
 
 use super::Violation;
 use super::history::{History, Rows};
-use crate::trace::{ProcessNumber, What};
+use crate::trace::{Answer, ProcessNumber, What};
 use crate::world::{MS, S, Time};
 
 /// I.31 and liveness: once nothing goes wrong any more, every lease finds a living owner and every
@@ -176,12 +176,17 @@ pub fn whoever_stops_lets_go(history: &History<'_>) -> Vec<Violation> {
             if owner(write.before) != owner(write.after) {
                 given.insert(write.key.clone(), write.at);
             }
-            if let Some(process) = write.process() {
-                had.insert((process, write.key.clone()));
-            }
             rows.after(&write);
         }
         match &event.what {
+            // Of a take whose answer never came it may not have learnt.
+            What::Answered {
+                answer: Answer::Applied(row),
+                ..
+            } => {
+                let process = event.by.unwrap_or(u32::MAX);
+                had.insert((process, row.key().clone()));
+            }
             What::ChildStarted { child, .. } => {
                 let process = event.by.unwrap_or(u32::MAX);
                 running.entry(process).or_default().insert(*child);

@@ -6,7 +6,7 @@ use kcl_daemon::core::ids::{LeaseKey, WorkerId};
 use kcl_daemon::core::lease::{Change, Condition, Counter, Lease};
 
 use super::Violation;
-use super::history::{History, new_owner};
+use super::history::{History, Rows, new_owner};
 use crate::trace::{Answer, Op, ProcessNumber, Told, What};
 use crate::world::{MS, Time};
 
@@ -95,21 +95,25 @@ fn tries<'a>(history: &'a History<'a>) -> Tries<'a> {
     tries
 }
 
+/// Who raised a counter, and whose the lease was then.
+type Raised = (Option<ProcessNumber>, Option<WorkerId>);
+
 /// I.2: nothing is delivered later than the failover time after the last successful write was sent.
 pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut last: BTreeMap<(ProcessNumber, &LeaseKey), Time> = BTreeMap::new();
     let tries = tries(history);
-    // Counters that somebody raised by hand.
-    let mut raised: BTreeSet<(&LeaseKey, Counter)> = BTreeSet::new();
+    // Counters that somebody raised, by whom, and whose the lease was then.
+    let mut raised: BTreeMap<(&LeaseKey, Counter), Vec<Raised>> = BTreeMap::new();
     let mut writes = history.writes().peekable();
     for (index, process, key) in deliveries(history) {
         while let Some(write) = writes.next_if(|write| write.index < index) {
-            if let (None, Some(before), Some(after)) =
-                (write.call, write.before_lease(), write.after_lease())
+            if let (Some(before), Some(after)) = (write.before_lease(), write.after_lease())
                 && after.counter == before.counter.next()
             {
-                raised.insert((write.key, before.counter));
+                let owner = after.actual_owner().cloned();
+                let by = raised.entry((write.key, before.counter)).or_default();
+                by.push((write.process(), owner));
             }
             let (Some(call), Some(change)) = (write.call, write.change()) else {
                 continue;
@@ -124,9 +128,15 @@ pub fn nothing_is_delivered_from_a_stale_lease(history: &History<'_>) -> Vec<Vio
         }
         let local = history.trace.events[index].local;
         let mut sent = last.get(&(process, &key)).copied().unwrap_or(0);
-        // A renewal whose answer never came cannot be told from an edit that did the same.
+        // A renewal whose answer never came cannot be told from an edit that did the same, nor from a leader's
+        // giving the lease to its owner again after somebody removed it from the row.
+        let me = history.name(process);
         for (at, tried, counter) in tries.get(&(process, &key)).into_iter().flatten() {
-            if *at < index && raised.contains(&(&key, *counter)) {
+            let by_others = raised.get(&(&key, *counter)).is_some_and(|by| {
+                by.iter()
+                    .any(|(by, owner)| *by != Some(process) && owner.as_ref() == Some(&me))
+            });
+            if *at < index && by_others {
                 sent = sent.max(*tried);
             }
         }
@@ -155,7 +165,11 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     // Owners at the last scan, whether each lease is finished, and how many were stolen since.
     let mut scans: BTreeMap<ProcessNumber, (Vec<Owned>, usize)> = BTreeMap::new();
+    let mut rows = Rows::default();
     for (index, event) in history.trace.events.iter().enumerate() {
+        if let Some(write) = history.write(index) {
+            rows.after(&write);
+        }
         let Some(process) = event.by.filter(|process| history.is_ours(*process)) else {
             continue;
         };
@@ -215,6 +229,13 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     continue;
                 };
                 if (owner == me && !as_dead) || event.local > sight.since + history.rules.failover {
+                    continue;
+                }
+                // Counters do not come back: what is decided on an old row takes nothing.
+                if rows
+                    .lease(key)
+                    .is_some_and(|lease| lease.counter > *counter)
+                {
                     continue;
                 }
                 let Some((owners, stolen)) = scans.get_mut(&process) else {

@@ -87,10 +87,19 @@ impl Outstanding {
                 }
                 // A child may end after its checkpoint and before its answer.
                 What::Applied {
-                    after: Some(row), ..
+                    before,
+                    after: Some(row),
+                    ..
                 } => {
                     if let Some(lease) = row.as_lease() {
                         self.leased.insert(lease.shard_id());
+                        if before.is_none() {
+                            // Anew at LATEST, after its row was deleted by hand, is a decision too.
+                            match lease.checkpoint.position {
+                                Position::TrimHorizon => self.from_start.insert(lease.shard_id()),
+                                _ => self.from_start.remove(&lease.shard_id()),
+                            };
+                        }
                         self.settle(&lease.shard_id(), &lease.checkpoint);
                     }
                 }
@@ -98,17 +107,24 @@ impl Outstanding {
             }
         }
         self.seen = trace.events.len();
-        // What retention took is lost to everybody, and what came before the beginning is not wanted.
-        let (position, from_start) = (self.position, &self.from_start);
-        self.records.retain(|(shard, _), at_ms| {
-            let wanted = match position {
-                InitialPosition::TrimHorizon => true,
-                // Where exactly LATEST was is a matter of I.18.
-                InitialPosition::Latest => from_start.contains(shard),
-                InitialPosition::AtTimestamp(from) => *at_ms >= from || from_start.contains(shard),
-            };
-            wanted && *at_ms >= now_ms - RETENTION_MS
-        });
+        // What retention took is lost to everybody.
+        self.records
+            .retain(|_, at_ms| *at_ms >= now_ms - RETENTION_MS);
+    }
+
+    /// Records that somebody still has to process. What came before the beginning is not wanted, but it shows
+    /// late where that is: a child's lease may be made long after its records came.
+    fn wanted(&self) -> impl Iterator<Item = &(ShardId, ExtendedSequenceNumber)> {
+        let wanted = |shard: &ShardId, at_ms: i64| match self.position {
+            InitialPosition::TrimHorizon => true,
+            // Where exactly LATEST was is a matter of I.18.
+            InitialPosition::Latest => self.from_start.contains(shard),
+            InitialPosition::AtTimestamp(from) => at_ms >= from || self.from_start.contains(shard),
+        };
+        let records = self.records.iter();
+        records
+            .filter(move |((shard, _), at_ms)| wanted(shard, **at_ms))
+            .map(|(place, _)| place)
     }
 
     /// Without its lease, a shard whose children have theirs looks like one that was read to its end and
@@ -136,12 +152,12 @@ impl Outstanding {
 
     /// Whether everything is processed.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.wanted().next().is_none()
     }
 
     /// Some of what is not.
     pub fn some(&self) -> Vec<String> {
-        let some = self.records.keys().take(3);
+        let some = self.wanted().take(3);
         some.map(|(shard, place)| format!("{shard} {place}"))
             .collect()
     }

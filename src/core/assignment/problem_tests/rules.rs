@@ -328,7 +328,13 @@ fn finished_leases_leave_room_under_the_maximum() {
 
 #[test]
 fn a_fleet_is_all_ours_when_everybody_in_it_says_so() {
-    let ours = |fleet: &Fleet| is_all_ours(&fleet.leases, &fleet.workers, WALL, INTERVAL);
+    let ours = |fleet: &Fleet| {
+        let workers = fleet.workers.iter();
+        is_all_ours(
+            &fleet.leases,
+            workers.filter(|w| w.is_fresh(WALL, INTERVAL)),
+        )
+    };
     const INTERVAL: Duration = Duration::from_secs(30);
     assert!(ours(&fleet("", "-=0")), "nobody is there");
     let mut fleet = fleet("a b", "a=0 b=0 -=0");
