@@ -13,6 +13,7 @@ mod children;
 mod cost;
 mod coverage;
 mod crowds;
+mod flips;
 mod found;
 mod hearing;
 mod java;

@@ -85,7 +85,7 @@ fn rows_in_the_end(trace: &Trace) -> BTreeMap<String, Row> {
 }
 
 /// Every lease has an owner that reports, and nobody is between two owners.
-fn expect_sound_rows(trace: &Trace, shards: usize) {
+pub fn expect_sound_rows(trace: &Trace, shards: usize) {
     let rows = rows_in_the_end(trace);
     let leases: Vec<_> = rows.values().filter_map(Row::as_lease).collect();
     assert_eq!(leases.len(), shards, "{rows:#?}");

@@ -131,3 +131,18 @@ async fn a_consumer_ends_after_the_tasks_that_it_began() {
         "a task outlives its consumer"
     );
 }
+
+/// Whoever drops the handle means the consumer to stop, and the child has to be ended before it does.
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_nobody_holds_stops() {
+    let bench = Bench::new(owned("s", "me"), [], u32::MAX);
+    let (consumer, life) = bench.start();
+    let mut life = Box::pin(life);
+    tokio::select! {
+        outcome = &mut life => panic!("it ended: {outcome:?}"),
+        () = bench.pass(Duration::from_secs(5)) => {}
+    }
+    drop(consumer);
+    let outcome = tokio::time::timeout(Duration::from_secs(60), life).await;
+    assert_eq!(outcome, Ok(Outcome::Released));
+}

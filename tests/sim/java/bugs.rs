@@ -35,4 +35,16 @@ pub enum Bug {
     CheckpointAtEndSwallowed,
     /// `leases.md` E.1: a missing child of a finished shard is left to its parent.
     HoleNeverRepaired,
+    /// C.7: a hand-off whose time is over is ended only by a balancing that happens to move the lease.
+    OverdueHandOffLeft,
+}
+
+impl Bug {
+    /// Those that 2.7.2 and 3.5.1 have, and so every model that works beside ours (`LeaseAssignmentManager`,
+    /// `MigrationAwareLAMDataManager`, `HierarchicalShardSyncer`).
+    pub const STILL_THERE: [Self; 3] = [
+        Self::DeadWorkerAssigned,
+        Self::HoleNeverRepaired,
+        Self::OverdueHandOffLeft,
+    ];
 }

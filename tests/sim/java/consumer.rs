@@ -1,29 +1,25 @@
-//! One shard: parents, child, records, checkpoints, the end (E.4, E.5, F, G.3).
+//! One shard: parents, child, records (E.5, G.3).
 
 use std::sync::Arc;
 
 use kcl_daemon::core::aggregate::RangeFilter;
-use kcl_daemon::core::checkpoint::{Decision, Progress, Request};
+use kcl_daemon::core::checkpoint::Progress;
 use kcl_daemon::core::hash_range::HashRange;
 use kcl_daemon::core::ids::LeaseKey;
 use kcl_daemon::core::lease::Lease;
 use kcl_daemon::core::sequence::{ExtendedSequenceNumber, InitialPosition, Position};
-use kcl_daemon::core::shard_sync::{child_leases, children_of};
-use kcl_daemon::core::stream::{ChildShard, IteratorStart, Record, ShardFilter};
+use kcl_daemon::core::stream::{IteratorStart, Record};
 use kcl_daemon::ports::{
     Ending, Heard, Processor, ProcessorFactory as _, ShardIterator, Stream as _, StreamError,
     StreamErrorKind, Task,
 };
-use multilang_protocol::{
-    ActionKind, BatchEncoder, CheckpointReply, CheckpointRequest, Data, EncodedBatch, RecordRef,
-};
+use multilang_protocol::{BatchEncoder, CheckpointReply, Data, EncodedBatch, RecordRef};
 
 use super::{Bug, JavaWorker};
-use crate::trace::{Answer, Op, Row};
 use crate::world::S;
 
 /// How a conversation over one task ended.
-enum Told {
+pub(super) enum Told {
     Answered,
     /// The lease is not held any more.
     Lost,
@@ -33,13 +29,13 @@ enum Told {
     Died,
 }
 
-struct Consumer {
-    worker: Arc<JavaWorker>,
-    key: LeaseKey,
-    token: u64,
+pub(super) struct Consumer {
+    pub(super) worker: Arc<JavaWorker>,
+    pub(super) key: LeaseKey,
+    pub(super) token: u64,
     child: Box<dyn Processor>,
-    progress: Progress,
-    at_end: bool,
+    pub(super) progress: Progress,
+    pub(super) at_end: bool,
 }
 
 impl JavaWorker {
@@ -60,18 +56,25 @@ impl JavaWorker {
     async fn live(self: Arc<Self>, lease: Lease, token: u64) {
         let key = lease.key.clone();
         if lease.is_finished() && !self.has(Bug::RestartAtShardEnd) {
-            self.give_way_without_consumer(&key, token).await;
+            // Its consumer ends at once and the lease is renewed on, in a hand-off too (`ShardConsumer`,
+            // `LeaseGracefulShutdownHandler.enqueueShutdown`).
+            self.state().finished.insert(key);
+            self.enqueue_clean_up(lease);
             return;
         }
         if !self.parents_are_done(&lease, token).await {
             return;
         }
-        // Possibly stale: Java reads eventually consistent here (A.8).
-        let stored = match self.store.request(Op::Get(key.clone(), false)).await {
-            Answer::Row(Some(row)) => row.as_lease().map(|lease| lease.checkpoint.clone()),
-            _ => None,
+        // Possibly stale: Java reads eventually consistent here (A.8), again and again until it can.
+        let checkpoint = loop {
+            if let Ok(Some(stored)) = self.get(&key).await {
+                break stored.checkpoint;
+            }
+            self.sleep(S).await;
+            if self.held(&key, token).is_none() {
+                return;
+            }
         };
-        let checkpoint = stored.unwrap_or_else(|| lease.checkpoint.clone());
         let Ok(child) = self.factory.start(&lease.shard_id()).await else {
             self.state().failed = true;
             return;
@@ -91,57 +94,39 @@ impl JavaWorker {
         consumer.child.end(Ending::Gently).await;
     }
 
-    /// Waits for the parents; `false` when the lease is gone first.
+    /// Waits for the parents; `false` when the lease is gone first, or to be given away.
+    ///
+    /// A parent whose row cannot be read blocks (`BlockOnParentShardTask`). Nothing but the hand-off's time
+    /// limit ends this wait; when it ends by itself, the lease is given away at once (`ShutdownTask`).
     async fn parents_are_done(&self, lease: &Lease, token: u64) -> bool {
         loop {
             let mut blocked = false;
             for parent in &lease.parents {
-                let key = LeaseKey::of_shard(parent);
-                if let Answer::Row(Some(row)) = self.store.request(Op::Get(key, false)).await {
-                    blocked |= row.as_lease().is_some_and(|lease| !lease.is_finished());
-                }
+                let parent = self.get(&LeaseKey::of_shard(parent)).await;
+                blocked |= parent.map_or(true, |row| row.is_some_and(|row| !row.is_finished()));
             }
             if !blocked {
+                let handing = {
+                    let state = self.state();
+                    let held = state.held.get(&lease.key);
+                    held.is_some_and(|held| held.token == token && held.handing_since.is_some())
+                };
+                if handing && !self.has(Bug::HeartbeatAfterHandOff) {
+                    self.transfer_and_drop(&lease.key, token).await;
+                }
                 return self.held(&lease.key, token).is_some();
             }
+            // Java's default is ten seconds.
             self.sleep(2 * S).await;
             if self.held(&lease.key, token).is_none() {
                 return false;
             }
-            self.force_hand_off(&lease.key, token, false).await;
         }
-    }
-
-    /// A lease without a consumer that could end a hand-off.
-    async fn give_way_without_consumer(&self, key: &LeaseKey, token: u64) {
-        while self.held(key, token).is_some() {
-            self.sleep(2 * S).await;
-            self.force_hand_off(key, token, false).await;
-        }
-    }
-
-    /// Ends a hand-off whose time is over; at once when `now`.
-    pub(super) async fn force_hand_off(&self, key: &LeaseKey, token: u64, now: bool) {
-        let due = {
-            let state = self.state();
-            let held = state.held.get(key).filter(|held| held.token == token);
-            held.and_then(|held| {
-                let since = held.handing_since?;
-                let over = self.now() > since + self.settings.hand_off_timeout;
-                let stuck = !held.begun && self.has(Bug::HeartbeatAfterHandOff);
-                ((over || now) && !stuck).then(|| held.lease.clone())
-            })
-        };
-        let Some(update) = due.and_then(|lease| lease.hand_off_finished_by(&self.me)) else {
-            return;
-        };
-        self.store.request(Op::Update(update)).await;
-        self.state().held.remove(key);
     }
 }
 
 impl Consumer {
-    fn lease(&self) -> Option<Lease> {
+    pub(super) fn lease(&self) -> Option<Lease> {
         self.worker.held(&self.key, self.token)
     }
 
@@ -194,7 +179,8 @@ impl Consumer {
             };
             let page = match page {
                 Ok(page) => page,
-                // The end of the shard, without children (E.4): nobody looks for them.
+                // The shard is gone, as trimmed ones are: its end, without children, and nobody looks for
+                // any (`KinesisDataFetcher`, whose last result says so; E.4).
                 Err(error) if error.kind == StreamErrorKind::Gone => {
                     return self.finish(lease, Vec::new()).await;
                 }
@@ -206,6 +192,12 @@ impl Consumer {
                     continue;
                 }
             };
+            if page.next.is_none() && page.children.is_empty() {
+                // No answer that Java believes: it asks again, with the same iterator, and what records
+                // came with it are not delivered (`DataRetrievalUtil.isValidResult`).
+                self.worker.sleep(S).await;
+                continue;
+            }
             let (line, up_to) = encode(&page.records, &checkpoint, lease);
             if let (Some(up_to), true) = (up_to, line.records() > 0) {
                 if self.lease().is_none() {
@@ -247,7 +239,7 @@ impl Consumer {
     }
 
     /// The process of a multilang daemon ends with its child.
-    fn died(&self) {
+    pub(super) fn died(&self) {
         self.worker.state().failed = true;
     }
 
@@ -273,7 +265,7 @@ impl Consumer {
     }
 
     /// Gives the child a task and hears it out.
-    async fn tell(&mut self, task: Task, may_lose: bool) -> Told {
+    pub(super) async fn tell(&mut self, task: Task, may_lose: bool) -> Told {
         let kind = task.kind();
         self.child.send(task);
         loop {
@@ -294,174 +286,6 @@ impl Consumer {
                     });
                 }
             }
-        }
-    }
-
-    /// A checkpoint by Java's rules (F.3, F.4).
-    async fn checkpoint(
-        &mut self,
-        kind: ActionKind,
-        request: &CheckpointRequest,
-    ) -> Option<&'static str> {
-        if matches!(kind, ActionKind::Initialize | ActionKind::LeaseLost) {
-            return Some("InvalidStateException");
-        }
-        if self.at_end
-            && self.worker.has(Bug::CheckpointAtEndSwallowed)
-            && let Some(named) = &request.sequence_number
-            && named.parse::<Position>().as_ref() == Ok(&self.progress.last().position)
-        {
-            return None;
-        }
-        let decision = self.progress.decide(&Request {
-            sequence_number: request.sequence_number.as_deref(),
-            sub_sequence_number: request.sub_sequence_number,
-        });
-        let to = match decision {
-            Decision::AlreadyThere => return None,
-            Decision::Refuse(_) => return Some("IllegalArgumentException"),
-            Decision::Write(to) => to,
-        };
-        for _ in 0..3 {
-            let Some(lease) = self.lease() else {
-                return Some("ShutdownException");
-            };
-            let update = lease.checkpointed(to.clone());
-            match self.worker.store.request(Op::Update(update)).await {
-                Answer::Applied(row) => {
-                    let now = self.worker.now();
-                    let mut state = self.worker.state();
-                    if let (Some(held), Some(row)) = (state.held.get_mut(&self.key), row.as_lease())
-                    {
-                        held.lease.clone_from(row);
-                        held.renewed = now;
-                    }
-                    drop(state);
-                    self.progress.written(to);
-                    return None;
-                }
-                Answer::Lost(_) => {
-                    let current = self.worker.state();
-                    let moved = current
-                        .held
-                        .get(&self.key)
-                        .is_some_and(|held| held.lease.counter != lease.counter);
-                    drop(current);
-                    if moved {
-                        // The renewer was quicker.
-                        continue;
-                    }
-                    self.worker.state().held.remove(&self.key);
-                    return Some("ShutdownException");
-                }
-                answer => {
-                    if self.worker.has(Bug::RevertRace)
-                        && let Some(held) = self.worker.state().held.get_mut(&self.key)
-                    {
-                        // The copy from before the call, whatever was renewed since.
-                        held.lease = lease;
-                    }
-                    return Some(match answer {
-                        Answer::Throttled => "ThrottlingException",
-                        _ => "KinesisClientLibDependencyException",
-                    });
-                }
-            }
-        }
-        Some("KinesisClientLibDependencyException")
-    }
-
-    async fn give_way(&mut self) {
-        if let Told::Died = self.tell(Task::ShutdownRequested, false).await {
-            return self.died();
-        }
-        self.worker
-            .force_hand_off(&self.key, self.token, true)
-            .await;
-        self.tell(Task::LeaseLost, false).await;
-        if self.worker.has(Bug::RenewalAfterRelease) && self.worker.state().stopping {
-            self.release_and_renew().await;
-        }
-    }
-
-    /// What releases while another thread renews.
-    async fn release_and_renew(&mut self) {
-        let Some(lease) = self.lease() else { return };
-        let release = lease.released(&self.worker.me);
-        if let Answer::Applied(row) = self.worker.store.request(Op::Update(release)).await
-            && let Some(lease) = row.as_lease()
-        {
-            self.worker.store.request(Op::Update(lease.renewal())).await;
-        }
-    }
-
-    /// The end of the shard (E.4).
-    async fn end(&mut self, lease: &Lease, mut children: Vec<ChildShard>) {
-        if children.is_empty() {
-            let shards = loop {
-                // A task that failed is repeated.
-                match self.worker.stream.list_shards(ShardFilter::All).await {
-                    Ok(shards) => break shards,
-                    Err(_) => self.worker.sleep(S).await,
-                }
-                if self.lease().is_none() || self.is_to_give_way() {
-                    return self.give_way().await;
-                }
-            };
-            children = children_of(&lease.shard_id(), &shards);
-        }
-        if let [child] = &children[..] {
-            // Both parents of a merged shard are waited for.
-            let parents = child.parents.clone();
-            for parent in parents {
-                let key = LeaseKey::of_shard(&parent);
-                while let Answer::Row(None) =
-                    self.worker.store.request(Op::Get(key.clone(), false)).await
-                {
-                    self.worker.sleep(2 * S).await;
-                    if self.lease().is_none() || self.is_to_give_way() {
-                        return self.give_way().await;
-                    }
-                    // Perhaps somebody else knows better: the other one may be gone for good.
-                    if self.worker.world.rng().below(30) == 0 {
-                        self.worker.state().held.remove(&self.key);
-                        self.tell(Task::LeaseLost, false).await;
-                        return;
-                    }
-                }
-            }
-        }
-        self.finish(lease, children).await;
-    }
-
-    /// Leases for the children, and the child's last word.
-    async fn finish(&mut self, lease: &Lease, children: Vec<ChildShard>) {
-        for child in child_leases(&children) {
-            self.worker
-                .store
-                .request(Op::Create(Arc::new(Row::lease(child))))
-                .await;
-        }
-        let ids = children.iter().map(|child| child.id.clone()).collect();
-        self.worker
-            .store
-            .request(Op::Update(lease.with_children(ids)))
-            .await;
-        self.progress.shard_ended();
-        self.at_end = true;
-        loop {
-            if self.lease().is_none() {
-                self.tell(Task::LeaseLost, false).await;
-                return;
-            }
-            if let Told::Died = self.tell(Task::ShardEnded, false).await {
-                return self.died();
-            }
-            if self.progress.is_finished() {
-                self.worker.state().finished.insert(self.key.clone());
-                return;
-            }
-            self.worker.sleep(S).await;
         }
     }
 }

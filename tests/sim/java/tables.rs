@@ -78,7 +78,7 @@ impl JavaWorker {
             let stored = self.stored().await;
             let now = refreshed(now, stored.clone().map(state), self.settings.migrate);
             self.state().tables = Some((started, now));
-            let leads = self.state().leads;
+            let leads = self.state().lock.is_some();
             if leads {
                 moving = self.lead_tables(now, stored.as_ref(), moving).await;
             } else {

@@ -1,20 +1,41 @@
-//! KCL 2.x: everybody takes for itself (B.5). Shard sync and audit, which 3.x has too (E.1, E.3).
+//! KCL 2.x: everybody takes for itself (B.5), as `DynamoDBLeaseTaker` does. 3.5 does so too until its fleet
+//! has a leader.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kcl_daemon::core::assignment::taker::{Availability, Candidate, Limits, plan};
-use kcl_daemon::core::hash_range::{HashRange, first_hole};
-use kcl_daemon::core::leader::elect;
-use kcl_daemon::core::lease::Lease;
-use kcl_daemon::core::shard_sync::{initial_filter, initial_leases, missing_leases};
-use kcl_daemon::core::stream::ShardFilter;
-use kcl_daemon::ports::Stream as _;
+use kcl_daemon::core::ids::LeaseKey;
+use kcl_daemon::core::lease::{Condition, Counter, Lease};
 
-use super::{Bug, JavaWorker, Version};
-use crate::trace::{Answer, Op, Row};
-use crate::world::{MS, S};
+use super::{Bug, JavaWorker};
+use crate::trace::{Answer, Op};
+use crate::world::{MS, Time};
+
+/// How often a throttled take is tried (`DynamoDBLeaseTaker.TAKE_RETRIES`).
+const TAKES: usize = 3;
+
+/// What an observer of counters knows of each lease: its counter, and when that was seen to change. `None`
+/// for a lease that had no owner when it was seen first: it counts as never renewed, the oldest of all.
+pub type Sightings = BTreeMap<LeaseKey, (Counter, Option<Time>)>;
+
+/// Notes what a scan says of all counters (`DynamoDBLeaseTaker.updateAllLeases`); forgets what is gone.
+fn note(seen: &mut Sightings, leases: &[Lease], now: Time) {
+    let mut next = Sightings::new();
+    for lease in leases {
+        let first = lease.owner.is_some().then_some(now);
+        let since = match seen.get(&lease.key) {
+            None => first,
+            Some((counter, since)) if *counter == lease.counter => *since,
+            Some(_) => Some(now),
+        };
+        next.insert(lease.key.clone(), (lease.counter, since));
+    }
+    *seen = next;
+}
 
 impl JavaWorker {
+    /// All leases; `None` if the table cannot be read, or a row makes the whole scan fail.
     pub async fn scan(&self) -> Option<Vec<Lease>> {
         match self.store.request(Op::Scan).await {
             Answer::Rows(rows) => rows
@@ -28,37 +49,43 @@ impl JavaWorker {
 
     pub(super) async fn taker(self: Arc<Self>) {
         loop {
-            if let Some(leases) = self.scan().await {
-                self.take_what_is_due(&leases).await;
+            if self.takes() {
+                let begun = self.now();
+                if let Some(leases) = self.scan().await {
+                    let took = self.now() - begun;
+                    self.take_what_is_due(&leases, took).await;
+                }
             }
             self.sleep((self.settings.failover + 25 * MS) * 2).await;
         }
     }
 
-    async fn take_what_is_due(&self, leases: &[Lease]) {
-        let available = self.observe(leases);
+    /// It goes by the table alone and knows nothing of the held map: what it holds itself is as free as
+    /// any other lease when its owner was removed by hand or its renewals do not get through, and as old
+    /// (`DynamoDBLeaseTaker.computeLeasesToTake`, which never asks `DynamoDBLeaseRenewer`).
+    async fn take_what_is_due(&self, leases: &[Lease], scan_took: Time) {
         let now = self.now();
+        let failover = self.settings.failover;
         let candidates: Vec<Candidate> = {
-            let state = self.state();
-            leases
-                .iter()
-                .map(|lease| {
-                    // Also what it holds itself, if somebody removed the owner by hand.
-                    let free = available.iter().any(|free| free.key == lease.key);
-                    let old = state
-                        .seen
-                        .get(&lease.key)
-                        .is_some_and(|seen| now > seen.1 + self.settings.failover * 3);
-                    Candidate {
-                        lease: lease.clone(),
-                        availability: match (free, old) {
-                            (false, _) => Availability::Owned,
-                            (true, false) => Availability::Free,
-                            (true, true) => Availability::VeryOld,
-                        },
-                    }
-                })
-                .collect()
+            let mut state = self.state();
+            note(&mut state.seen, leases, now);
+            let older_than = |lease: &Lease, age: Time| {
+                let seen = state.seen.get(&lease.key);
+                seen.is_some_and(|(_, since)| since.is_none_or(|since| now > since + age))
+            };
+            let availability = |lease: &Lease| match (
+                lease.owner.is_none() || older_than(lease, failover),
+                older_than(lease, failover * 3),
+            ) {
+                (_, true) => Availability::VeryOld,
+                (true, false) => Availability::Free,
+                (false, false) => Availability::Owned,
+            };
+            let candidate = |lease: &Lease| Candidate {
+                lease: lease.clone(),
+                availability: availability(lease),
+            };
+            leases.iter().map(candidate).collect()
         };
         let limits = Limits {
             max_leases: usize::MAX,
@@ -71,85 +98,54 @@ impl JavaWorker {
             let mut pick = |n: usize| usize::try_from(rng.below(n as u64)).unwrap_or(0);
             plan(&candidates, &self.me, limits, &mut pick)
         };
+        let steal = self.freshened(due.steal, scan_took).await;
         let most = match self.has(Bug::OneLeasePerCycle) {
             true => 1,
             false => usize::MAX,
         };
-        for lease in due.take.into_iter().chain(due.steal).take(most) {
-            let mut update = lease.taken_by(&self.me);
-            // 2.x does not know of hand-offs, and leaves their attribute behind.
-            update.condition = kcl_daemon::core::lease::Condition::Counter(lease.counter);
-            if let Answer::Applied(row) = self.store.request(Op::Update(update)).await
-                && let Some(lease) = row.as_lease()
-            {
-                self.hold(lease.clone());
+        // What was taken is held, and renewed, when all of it is taken; if one write fails otherwise than
+        // by its condition, nothing of it is, and the rows bear this worker's name until they expire
+        // (`DynamoDBLeaseTaker.takeLeases`, `DynamoDBLeaseCoordinator.runLeaseTaker`).
+        let mut taken = Vec::new();
+        for lease in due.take.into_iter().chain(steal).take(most) {
+            match self.take(&lease).await {
+                Answer::Applied(row) => taken.extend(row.as_lease().cloned()),
+                Answer::Lost(_) | Answer::Throttled => {}
+                _ => return,
             }
+        }
+        if !self.state().stopping {
+            taken.into_iter().for_each(|lease| self.hold(lease));
         }
     }
 
-    /// Fills an empty table; later looks for holes, as the one elected (E.3).
-    pub(super) async fn auditor(self: Arc<Self>) {
-        let pause = self.world.rng().between(S, 3 * S);
-        self.sleep(pause).await;
-        let mut hole: Option<(HashRange, u32)> = None;
-        loop {
-            let Some(leases) = self.scan().await else {
-                self.sleep(5 * S).await;
-                continue;
-            };
-            if leases.is_empty() {
-                self.sync(&leases).await;
-                self.sleep(5 * S).await;
-                continue;
-            }
-            let leads = match self.settings.version {
-                Version::V2 => elect(&leases).is_none_or(|leader| leader == self.me),
-                Version::V30 | Version::V3 => self.state().leads,
-            };
-            let found = first_hole(
-                leases
-                    .iter()
-                    .filter(|lease| !lease.is_finished())
-                    .filter_map(|lease| lease.hash_range),
-            );
-            hole = match (found, hole) {
-                (Some(found), Some((before, seen))) if found == before => Some((found, seen + 1)),
-                (found, _) => found.map(|found| (found, 1)),
-            };
-            let confident = hole.is_some_and(|(_, seen)| seen >= 3);
-            if leads && confident && !self.has(Bug::DeletedRowForgotten) {
-                self.sync(&leases).await;
-            }
-            self.sleep(120 * S).await;
+    /// Leases to be stolen, read again if the scan was slow, whoever owns them by then
+    /// (`DynamoDBLeaseTaker.updateStaleLeasesWithLatestState`).
+    async fn freshened(&self, steal: Vec<Lease>, scan_took: Time) -> Vec<Lease> {
+        if scan_took <= (self.settings.failover / 3).saturating_sub(25 * MS) / 2 {
+            return steal;
         }
+        let mut fresh = Vec::new();
+        for lease in steal {
+            fresh.push(match self.get(&lease.key).await {
+                Ok(row) => row.unwrap_or(lease),
+                Err(()) => lease,
+            });
+        }
+        fresh
     }
 
-    async fn sync(&self, leases: &[Lease]) {
-        let position = self.settings.position;
-        let filter = match leases {
-            [] => initial_filter(position),
-            _ => ShardFilter::All,
-        };
-        let Ok(shards) = self.stream.list_shards(filter).await else {
-            return;
-        };
-        let missing = match leases {
-            [] => initial_leases(&shards, position),
-            _ => missing_leases(&shards, leases, position, false),
-        };
-        let finished: Vec<_> = leases
-            .iter()
-            .filter(|l| l.is_finished())
-            .map(Lease::shard_id)
-            .collect();
-        for lease in missing.unwrap_or_default() {
-            let left = lease.parents.iter().any(|parent| finished.contains(parent));
-            if left && self.has(Bug::HoleNeverRepaired) {
-                continue;
+    /// 2.x does not know of hand-offs. (That it leaves their attribute behind is not modelled: nobody
+    /// hands off in a table of 2.x.)
+    async fn take(&self, lease: &Lease) -> Answer {
+        let mut update = lease.taken_by(&self.me);
+        update.condition = Condition::Counter(lease.counter);
+        for _ in 1..TAKES {
+            match self.store.request(Op::Update(update.clone())).await {
+                Answer::Throttled => {}
+                answer => return answer,
             }
-            self.store
-                .request(Op::Create(Arc::new(Row::lease(lease))))
-                .await;
         }
+        self.store.request(Op::Update(update)).await
     }
 }

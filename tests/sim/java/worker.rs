@@ -1,11 +1,14 @@
-//! A process of Java: what it remembers, its threads, and renewing.
+//! A process of Java: what it remembers, and its threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kcl_daemon::core::ids::{LeaseKey, WorkerId};
-use kcl_daemon::core::lease::{Counter, Lease};
+use kcl_daemon::core::leader_lock::RecordVersion;
+use kcl_daemon::core::lease::Lease;
+use kcl_daemon::core::migration::MigrationItem;
+use kcl_daemon::core::migration::client_version::{ClientVersion, Configured};
 use kcl_daemon::core::migration::single_table::TableStatus;
 use kcl_daemon::core::sequence::InitialPosition;
 use kcl_daemon::worker::coordinator::StopRequest;
@@ -13,11 +16,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Bug;
+use super::audit::Elected;
+use super::taker::Sightings;
 use crate::children::SimFactory;
 use crate::store::SimStore;
 use crate::stream::SimStream;
 use crate::trace::{Answer, Op};
-use crate::world::{MS, Process, S, SimClock, Time, World};
+use crate::world::{Process, S, SimClock, Time, World};
 
 /// Which KCL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +31,7 @@ pub enum Version {
     V2,
     /// 3.0 to 3.4 in mode 3X: a leader assigns; whatever is no lease is in tables of its own.
     V30,
-    /// 3.5 in mode 3X: a leader assigns.
+    /// 3.5: what its fleet has come to (`versions`).
     V3,
 }
 
@@ -47,6 +52,10 @@ pub struct Settings {
     pub hand_off_timeout: Time,
     pub report_every: Time,
     pub grace: Time,
+    /// `isGracefulLeaseHandoffEnabled`.
+    pub graceful_hand_off: bool,
+    /// `clientVersionConfig`, which 3.5 alone goes by here.
+    pub configured: Configured,
     /// `migrateAllEntitiesToLeaseTable`.
     pub migrate: bool,
     /// `tableMigrationCompleteBakeTimeSeconds`.
@@ -64,6 +73,8 @@ pub struct Held {
     pub token: u64,
     /// Since when it is to be handed off.
     pub handing_since: Option<Time>,
+    /// Whether it was given away as that took too long.
+    pub transferred: bool,
     /// Whether its child is at work on a batch.
     pub busy: bool,
     /// Whether its consumer got as far as the child.
@@ -71,15 +82,18 @@ pub struct Held {
 }
 
 /// What the process remembers.
-#[derive(Default)]
 pub struct State {
     pub held: BTreeMap<LeaseKey, Held>,
-    /// Counters of all leases, and when each was seen to change.
-    pub seen: BTreeMap<LeaseKey, (Counter, Time)>,
+    /// What the taker has seen of all leases.
+    pub seen: Sightings,
+    /// What the leader has seen of them since it leads.
+    pub seen_leading: Sightings,
     /// Consumers that run, by lease and acquisition.
     pub consumers: BTreeSet<(LeaseKey, u64)>,
     /// Shards that this process has finished or found finished.
     pub finished: BTreeSet<LeaseKey>,
+    /// Leases to be deleted, as they were when that was seen.
+    pub clean_up: BTreeMap<LeaseKey, Lease>,
     pub next_token: u64,
     pub stopping: bool,
     /// Its child failed: the process ends.
@@ -87,11 +101,42 @@ pub struct State {
     /// Hand-offs as first seen by the leader.
     pub hand_offs: BTreeMap<LeaseKey, (Option<WorkerId>, Time)>,
     pub runs: u64,
-    /// Whether it has the leader's lock.
-    pub leads: bool,
+    /// How often in a row the leader could not assign.
+    pub failed_runs: u32,
+    /// The number under which it has the leader's lock, and when it wrote that.
+    pub lock: Option<(RecordVersion, Time)>,
+    /// Who leads by the shuffle.
+    pub elected: Option<Elected>,
+    /// How far the way to a leader is: the state it is in, and the item with which it came there.
+    pub version: ClientVersion,
+    pub version_item: Option<MigrationItem<ClientVersion>>,
     /// How far the move into one table was when it started, and is now; `None` where there never was
     /// another one.
     pub tables: Option<(TableStatus, TableStatus)>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            held: BTreeMap::new(),
+            seen: Sightings::new(),
+            seen_leading: Sightings::new(),
+            consumers: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            clean_up: BTreeMap::new(),
+            next_token: 0,
+            stopping: false,
+            failed: false,
+            hand_offs: BTreeMap::new(),
+            runs: 0,
+            failed_runs: 0,
+            lock: None,
+            elected: None,
+            version: ClientVersion::Init,
+            version_item: None,
+            tables: None,
+        }
+    }
 }
 
 /// The process.
@@ -124,7 +169,7 @@ impl JavaWorker {
             factory,
             clock: SimClock::new(world, process),
             settings,
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
         })
     }
 
@@ -154,6 +199,17 @@ impl JavaWorker {
         fresh.then(|| held.lease.clone())
     }
 
+    /// A row as Java reads it, possibly stale (A.8).
+    ///
+    /// # Errors
+    /// If it could not be read.
+    pub async fn get(&self, key: &LeaseKey) -> Result<Option<Lease>, ()> {
+        match self.store.request(Op::Get(key.clone(), false)).await {
+            Answer::Row(row) => Ok(row.as_deref().and_then(|row| row.as_lease()).cloned()),
+            _ => Err(()),
+        }
+    }
+
     /// Puts a lease into the held map.
     pub fn hold(&self, lease: Lease) {
         let now = self.now();
@@ -164,6 +220,7 @@ impl JavaWorker {
             renewed: now,
             token,
             handing_since: None,
+            transferred: false,
             busy: false,
             begun: false,
             lease,
@@ -173,33 +230,37 @@ impl JavaWorker {
 
     /// Works until it is asked to stop, or a child fails.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<StopRequest>) -> String {
-        self.store
-            .request(Op::Open(self.settings.version != Version::V2))
-            .await;
+        // 3.x makes the index as it goes from state to state; here a new table has it at once, too.
+        let with_index = match self.settings.version {
+            Version::V2 => false,
+            Version::V30 => true,
+            Version::V3 => self.settings.configured == Configured::V3x,
+        };
+        self.store.request(Op::Open(with_index)).await;
         if let Err(too_early) = self.look_for_tables().await {
             return format!("cannot start: {too_early}");
         }
+        if let Err(why) = self.enter_version().await {
+            return format!("cannot start: {why}");
+        }
         self.resume().await;
         let mut threads = JoinSet::new();
-        let renewer = Arc::clone(&self);
-        threads.spawn(async move { renewer.renewer().await });
-        match self.settings.version {
-            Version::V2 => {
-                let taker = Arc::clone(&self);
-                threads.spawn(async move { taker.taker().await });
-            }
-            Version::V30 | Version::V3 => {
-                let tables = Arc::clone(&self);
-                threads.spawn(async move { tables.follow_tables().await });
-                let (metrics, leader) = (Arc::clone(&self), Arc::clone(&self));
-                let discovery = Arc::clone(&self);
-                threads.spawn(async move { metrics.report().await });
-                threads.spawn(async move { leader.leader().await });
-                threads.spawn(async move { discovery.discover().await });
-            }
+        let me = || Arc::clone(&self);
+        threads.spawn(me().renewer());
+        if self.settings.version != Version::V30 {
+            threads.spawn(me().taker());
         }
-        let auditor = Arc::clone(&self);
-        threads.spawn(async move { auditor.auditor().await });
+        if self.settings.version != Version::V2 {
+            threads.spawn(me().follow_tables());
+            threads.spawn(me().report());
+            threads.spawn(me().leader());
+            threads.spawn(me().discover());
+            threads.spawn(me().watch_hand_offs());
+            threads.spawn(me().watch_version());
+            threads.spawn(me().watch_readiness());
+        }
+        threads.spawn(me().auditor());
+        threads.spawn(me().clean_up());
         let mut consumers = JoinSet::new();
         loop {
             self.dispatch(&mut consumers);
@@ -213,7 +274,8 @@ impl JavaWorker {
                 return "a child failed".to_owned();
             }
         }
-        // Nothing is released: the others wait until the leases expire (G.4).
+        // No lease is released: the others wait until they expire (G.4). Taking, assigning and reporting end
+        // at once, renewing goes on (`Scheduler.createWorkerShutdownCallable`).
         self.state().stopping = true;
         let drained = async { while consumers.join_next().await.is_some() {} };
         if self.has(Bug::DrainWithoutBound) {
@@ -221,7 +283,8 @@ impl JavaWorker {
         } else {
             tokio::select! {
                 biased;
-                () = drained => {}
+                // The lock goes last, if it comes to that (`PeriodicShardSyncManager.stop`).
+                () = drained => self.release_lock().await,
                 () = self.sleep(self.settings.grace) => {}
             }
         }
@@ -245,142 +308,5 @@ impl JavaWorker {
             let worker = Arc::clone(self);
             consumers.spawn(async move { worker.consume(lease, token).await });
         }
-    }
-
-    /// Renews what carries this worker's id and is in no hand-off, one after the other (B.6).
-    async fn resume(&self) {
-        let Answer::Rows(rows) = self.store.request(Op::Scan).await else {
-            return;
-        };
-        for lease in rows.iter().filter_map(|row| row.as_lease()) {
-            let mine = lease.owner.as_ref() == Some(&self.me) && !lease.in_hand_off();
-            if mine
-                && let Answer::Applied(row) = self.store.request(Op::Update(lease.renewal())).await
-                && let Some(lease) = row.as_lease()
-            {
-                self.hold(lease.clone());
-            }
-        }
-    }
-
-    async fn renewer(self: Arc<Self>) {
-        let period = (self.settings.failover / 3).saturating_sub(25 * MS);
-        loop {
-            let started = self.now();
-            let keys: Vec<LeaseKey> = self.state().held.keys().cloned().collect();
-            let mut round = JoinSet::new();
-            for key in keys {
-                let worker = Arc::clone(&self);
-                round.spawn(async move { worker.renew(&key).await });
-            }
-            // The next round waits for the slowest of this one (B.2).
-            while round.join_next().await.is_some() {}
-            let took = self.now() - started;
-            self.sleep(period.saturating_sub(took).max(MS)).await;
-        }
-    }
-
-    async fn renew(&self, key: &LeaseKey) {
-        let now = self.now();
-        let Some(lease) = ({
-            let mut state = self.state();
-            match state.held.get(key) {
-                Some(held) if now > held.renewed + self.settings.failover => {
-                    state.held.remove(key);
-                    None
-                }
-                Some(held) if held.busy && self.has(Bug::RenewalBlockedByProcessing) => None,
-                Some(held) => Some(held.lease.clone()),
-                None => None,
-            }
-        }) else {
-            return;
-        };
-        let update = match self.settings.version {
-            Version::V2 => lease.renewal(),
-            Version::V30 | Version::V3 => lease.renewal_noticing_hand_off(),
-        };
-        match self.store.request(Op::Update(update)).await {
-            Answer::Applied(row) => self.renewed(key, row.as_lease()),
-            Answer::Lost(row) => {
-                let row = row.as_deref().and_then(|row| row.as_lease()).cloned();
-                self.renewal_lost(key, &lease, row).await;
-            }
-            // Kept, and tried again in the next period.
-            _ => {}
-        }
-    }
-
-    fn renewed(&self, key: &LeaseKey, row: Option<&Lease>) {
-        let now = self.now();
-        if let (Some(held), Some(row)) = (self.state().held.get_mut(key), row)
-            && row.counter > held.lease.counter
-        {
-            held.lease.clone_from(row);
-            held.renewed = now;
-        }
-    }
-
-    async fn renewal_lost(&self, key: &LeaseKey, before: &Lease, row: Option<Lease>) {
-        if let Some(row) = &row
-            && !before.in_hand_off()
-            && row.checkpoint_owner.as_ref() == Some(&self.me)
-            && row.owner.as_ref() != Some(&self.me)
-        {
-            // The leader moves it: go on renewing, and give way (B.2 step 4).
-            let now = self.now();
-            if let Some(held) = self.state().held.get_mut(key) {
-                held.lease.clone_from(row);
-                held.handing_since.get_or_insert(now);
-            }
-            if let Answer::Applied(row) = self.store.request(Op::Update(row.renewal())).await {
-                self.renewed(key, row.as_lease());
-            }
-            return;
-        }
-        // Perhaps the answer to a write of one's own was lost (B.2 step 5).
-        let row = match self.store.request(Op::Get(key.clone(), false)).await {
-            Answer::Row(row) => row.as_deref().and_then(|row| row.as_lease()).cloned(),
-            _ => row,
-        };
-        let mut state = self.state();
-        let Some(held) = state.held.get_mut(key) else {
-            return;
-        };
-        if held.lease.counter != before.counter {
-            // A checkpoint went through meanwhile.
-            return;
-        }
-        let own = row.as_ref().is_some_and(|row| {
-            row.counter == before.counter.next() && row.owner.as_ref() == Some(&self.me)
-        });
-        match row.filter(|_| own) {
-            Some(row) => {
-                held.lease = row;
-                held.renewed = self.now();
-            }
-            None => {
-                state.held.remove(key);
-            }
-        }
-    }
-
-    /// Notes what a scan says of all counters; gives what has no living owner.
-    pub fn observe(&self, leases: &[Lease]) -> Vec<Lease> {
-        let now = self.now();
-        let mut state = self.state();
-        let mut available = Vec::new();
-        for lease in leases {
-            let seen = state.seen.entry(lease.key.clone());
-            let seen = seen.or_insert((lease.counter, now));
-            if seen.0 != lease.counter {
-                *seen = (lease.counter, now);
-            }
-            let expired = now > seen.1 + self.settings.failover;
-            if lease.actual_owner().is_none() || expired {
-                available.push(lease.clone());
-            }
-        }
-        available
     }
 }

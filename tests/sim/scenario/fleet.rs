@@ -9,6 +9,7 @@ use std::time::Duration;
 use kcl_daemon::core::aggregate::RangeFilter;
 use kcl_daemon::core::assignment::problem::Settings as AssignmentSettings;
 use kcl_daemon::core::ids::WorkerId;
+use kcl_daemon::core::migration::client_version::Configured;
 use kcl_daemon::fetch::{Budget, FetchSettings, FetcherPorts, PaceSettings, Prefetch, Retrieval};
 use kcl_daemon::os::entropy::SystemEntropy;
 use kcl_daemon::os::tasks::Spawner;
@@ -17,7 +18,7 @@ use kcl_daemon::worker::consumer::{ConsumerPorts, ConsumerSettings};
 use kcl_daemon::worker::coordinator::{
     Coordinator, CoordinatorPorts, Grace, LeaseSettings, Member, StopRequest, WorkerEnd,
 };
-use kcl_daemon::worker::joining::{JoinSettings, join};
+use kcl_daemon::worker::joining::{JoinSettings, Wanted, join};
 use kcl_daemon::worker::keeper::KeeperPorts;
 use kcl_daemon::worker::leadership::LeadershipPorts;
 use kcl_daemon::worker::reporter::{ReportPorts, ReportSettings};
@@ -225,6 +226,12 @@ impl Fleet {
             hand_off_timeout: micros(self.plan.hand_off_timeout),
             report_every: micros(self.plan.report_every),
             grace: micros(self.plan.grace),
+            graceful_hand_off: self.plan.graceful_hand_off,
+            configured: match self.deployed_as(process).wanted.unwrap_or(self.plan.wanted) {
+                Wanted::Explicit(configured) => configured,
+                // Java's default.
+                Wanted::Auto => Configured::V3x,
+            },
             migrate: self.deployed_as(process).migrate,
             bake: self.plan.bake,
             bugs: self.plan.bugs.clone(),

@@ -7,7 +7,7 @@ use kcl_daemon::core::sequence::{ExtendedSequenceNumber, InitialPosition, Positi
 
 use super::RETENTION_MS;
 use crate::trace::{ChildNumber, Told, Trace, What};
-use crate::world::{EPOCH_MS, MS};
+use crate::world::{EPOCH_MS, MS, Time};
 
 /// Looks at a trace while it grows.
 pub struct Outstanding {
@@ -22,7 +22,12 @@ pub struct Outstanding {
     became: BTreeMap<ShardId, Vec<ShardId>>,
     /// Shards that have a lease.
     leased: BTreeSet<ShardId>,
+    /// Whose leases were deleted by hand, and when.
+    deleted: BTreeMap<ShardId, Time>,
 }
+
+/// For so long a worker may believe in a lease that it read before somebody deleted it.
+const BELIEVED: Time = 1_000 * MS;
 
 impl Outstanding {
     /// Nothing seen yet; reading begins at `position`.
@@ -36,6 +41,7 @@ impl Outstanding {
             from_start: BTreeSet::new(),
             became: BTreeMap::new(),
             leased: BTreeSet::new(),
+            deleted: BTreeMap::new(),
         }
     }
 
@@ -82,7 +88,10 @@ impl Outstanding {
                     after: None,
                 } => {
                     if let Some(lease) = row.as_lease() {
-                        self.deleted_by_hand(&lease.shard_id());
+                        let shard = lease.shard_id();
+                        self.leased.remove(&shard);
+                        self.let_go_of_finished(&shard);
+                        self.deleted.insert(shard, event.at);
                     }
                 }
                 // A child may end after its checkpoint and before its answer.
@@ -94,6 +103,17 @@ impl Outstanding {
                     if let Some(lease) = row.as_lease() {
                         self.leased.insert(lease.shard_id());
                         if before.is_none() {
+                            self.deleted.remove(&lease.shard_id());
+                            let since = event.at.saturating_sub(BELIEVED);
+                            let just_deleted: Vec<ShardId> = lease
+                                .parents
+                                .iter()
+                                .filter(|parent| self.deleted.get(*parent) >= Some(&since))
+                                .cloned()
+                                .collect();
+                            for parent in &just_deleted {
+                                self.let_go_of_finished(parent);
+                            }
                             // Anew at LATEST, after its row was deleted by hand, is a decision too.
                             match lease.checkpoint.position {
                                 Position::TrimHorizon => self.from_start.insert(lease.shard_id()),
@@ -130,8 +150,7 @@ impl Outstanding {
     /// Without its lease, a shard whose children have theirs looks like one that was read to its end and
     /// cleaned up: to everybody, Java's workers included. Whoever deletes it has decided so. While a child
     /// has no lease there is a hole in the hash keys, which has to be found.
-    fn deleted_by_hand(&mut self, shard: &ShardId) {
-        self.leased.remove(shard);
+    fn let_go_of_finished(&mut self, shard: &ShardId) {
         let became = self.became.get(shard);
         if became.is_some_and(|children| children.iter().all(|id| self.leased.contains(id))) {
             self.records.retain(|(of, _), _| of != shard);

@@ -304,6 +304,7 @@ impl Plan {
             // They do not start before the index is there (A.3), by which alone they find their leases.
             _ => self.index_takes = self.index_takes.min(10 * S),
         }
+        self.bugs.extend(Bug::STILL_THERE);
         for worker in self.workers.iter_mut().skip(1) {
             if rng.chance(500) {
                 worker.kind = java;

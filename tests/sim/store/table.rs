@@ -185,11 +185,15 @@ impl Table {
                     ..Effect::nothing(Answer::Created(new)).but(creating.filter(|_| wait > 0))
                 }
             }
-            Op::Index => Effect::nothing(Answer::Index(match self.index_from {
-                None => OwnerIndex::Absent,
-                Some(from) if now < from => OwnerIndex::Building,
-                Some(_) => OwnerIndex::Active,
-            })),
+            Op::Index => {
+                let index = match self.index_from {
+                    None => OwnerIndex::Absent,
+                    Some(from) if now < from => OwnerIndex::Building,
+                    Some(_) => OwnerIndex::Active,
+                };
+                let absent = (index != OwnerIndex::Active).then_some(Mishap::IndexAbsent);
+                Effect::nothing(Answer::Index(index)).but(absent)
+            }
             Op::CreateIndex => {
                 self.index_from.get_or_insert(now + self.index_takes);
                 Effect::nothing(Answer::Done)

@@ -30,7 +30,7 @@ mishaps! {
     CutOff: "a worker cannot reach the table",
     StaleRead: "an eventually consistent read shows the past",
     TableCreating: "the table is being created",
-    IndexAbsent: "the index of leases by owner is asked and cannot be",
+    IndexAbsent: "the index of leases by owner is looked for and is not there",
     IndexBehind: "the index of leases by owner is behind the table",
     RowDeleted: "a row is deleted by hand",
     OwnerRemoved: "a lease's owner is removed by hand",
