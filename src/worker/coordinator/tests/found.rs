@@ -262,3 +262,68 @@ async fn a_child_that_never_starts_does_not_hold_up_a_stop_for_ever() {
         );
     }
 }
+
+/// With a leader that counts on the index nobody's new leases may wait for its look at a large table.
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_lead_asks_the_index_when_the_table_is_large() {
+    const LARGE: usize = 64 * 1024;
+    // The table, whether this worker leads, the index; whether it will be asked within a failover time.
+    let cases = [
+        (LARGE, false, OwnerIndex::Active, true),
+        (LARGE, true, OwnerIndex::Active, false),
+        (LARGE, false, OwnerIndex::Absent, false),
+        (1024, false, OwnerIndex::Active, false),
+    ];
+    for (bytes, leads, index, asks) in cases {
+        let mut bench = if leads {
+            Bench::holding(Standing::FRESH, "s", vec![unowned("s")]).await
+        } else {
+            Bench::new(Standing::FRESH, F * 2, [others("s")])
+        };
+        let now = bench.clock.now();
+        assert_eq!(bench.coordinator.is_leader(now), leads);
+        bench.coordinator.table_bytes = bytes;
+        bench.coordinator.index = index;
+        bench.coordinator.plan_next_look(now, true);
+        let query = bench.coordinator.next_query;
+        assert_eq!(
+            query.is_some_and(|at| at < now + F),
+            asks,
+            "{bytes} {leads} {index:?}"
+        );
+    }
+}
+
+/// The old owner may have died just before the hand-off began, and in a large table the next look is far.
+#[tokio::test(start_paused = true)]
+async fn a_leader_reads_what_it_hands_off_when_it_would_expire() {
+    let handing_off = Lease {
+        checkpoint_owner: Some(WorkerId::new("dead")),
+        ..others("moving")
+    };
+    for (row, looks) in [(&handing_off, true), (&others("moving"), false)] {
+        let mut bench = Bench::holding(Standing::FRESH, "s", vec![unowned("s")]).await;
+        let now = bench.clock.now();
+        let coordinator = &mut bench.coordinator;
+        // The look at the table that is just over found a counter that it had not seen before.
+        coordinator.table = vec![row.clone()];
+        coordinator.scanned_at = now;
+        let limit = coordinator.hand_off_limit();
+        coordinator.observations.record(row, now);
+        coordinator.watch.record(row, now, limit);
+        coordinator.schedule_look(now);
+        let look = coordinator.next_look;
+        assert_eq!(
+            look.is_some_and(|at| at <= now + F + Duration::from_millis(1)),
+            looks
+        );
+        if looks {
+            let running = coordinator.beside.len();
+            let then = now + F + Duration::from_millis(1);
+            bench.clock.sleep_until(then).await;
+            bench.coordinator.start_look(then);
+            let reads = bench.coordinator.beside.len() - running;
+            assert_eq!(reads, 1, "the row is read");
+        }
+    }
+}
