@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kcl_daemon::core::ids::{LeaseKey, ShardId};
-use kcl_daemon::core::lease::{Change, Condition};
+use kcl_daemon::core::lease::{Change, Condition, Lease};
 use kcl_daemon::core::sequence::Position;
 
 use super::Violation;
@@ -104,7 +104,8 @@ pub fn no_record_is_skipped(history: &History<'_>) -> Vec<Violation> {
 }
 
 /// Whether a write ends the tenure of a lease's owner, or begins another one: by changing the owner, by
-/// taking or adopting it, or because somebody wrote to it by hand.
+/// taking or adopting it, by ending a hand-off, also one to the same worker (which nobody but people begin),
+/// or because somebody wrote to it by hand.
 fn begins_tenure(write: &Write<'_>) -> bool {
     let before = write.before.and_then(|row| row.actual_owner());
     let after = write.after.and_then(|row| row.actual_owner());
@@ -116,7 +117,9 @@ fn begins_tenure(write: &Write<'_>) -> bool {
         ),
         Some(_) => false,
     };
-    acquires || before != after
+    let hands_off = |lease: Option<&Lease>| lease.is_some_and(Lease::in_hand_off);
+    let ends_hand_off = hands_off(write.before_lease()) && !hands_off(write.after_lease());
+    acquires || ends_hand_off || before != after
 }
 
 /// A batch against the records that are really there.

@@ -165,6 +165,8 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
     let mut sights: BTreeMap<(ProcessNumber, LeaseKey), BTreeMap<Counter, Sight>> = BTreeMap::new();
     // Owners at the last scan, whether each lease is finished, and how many were stolen since.
     let mut scans: BTreeMap<ProcessNumber, (Vec<Owned>, usize)> = BTreeMap::new();
+    // Whether kcl-daemons had written all rows that were owned then.
+    let mut marked: BTreeMap<ProcessNumber, bool> = BTreeMap::new();
     let mut rows = Rows::default();
     for (index, event) in history.trace.events.iter().enumerate() {
         if let Some(write) = history.write(index) {
@@ -190,6 +192,11 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                     let owners = leases.iter();
                     let owners = owners.map(|l| (l.actual_owner().cloned(), l.is_finished()));
                     scans.insert(process, (owners.collect(), 0));
+                    // Whoever has the lease by an edit, the last write to the row tells.
+                    marked.insert(
+                        process,
+                        leases.iter().all(|l| l.owner.is_none() || l.marked),
+                    );
                 }
                 Answer::Row(Some(row)) | Answer::Applied(row) | Answer::Lost(Some(row)) => {
                     row.as_lease().into_iter().for_each(&mut see);
@@ -250,6 +257,7 @@ pub fn only_what_expired_is_taken(history: &History<'_>) -> Vec<Violation> {
                 let has_more = |all| of(owner, all) > of(me, all);
                 let mut named = owners.iter().filter_map(|(owner, _)| owner.as_ref());
                 let all_ours = named.all(|owner| history.is_named_as_ours(owner));
+                let all_ours = all_ours || marked.get(&process) == Some(&true);
                 let may = has_more(true) || all_ours && has_more(false);
                 let (of_me, of_owner) = (of(me, true), of(owner, true));
                 if as_dead || *stolen > history.rules.max_steals || !may {
