@@ -9,6 +9,7 @@ use crate::fetch::{Budget, FetcherPorts, Retrieval};
 use crate::os::clock::SystemClock;
 use crate::os::entropy::SystemEntropy;
 use crate::os::tasks::Spawner;
+use crate::os::time::within;
 use crate::worker::keeper::{KeeperPorts, KeeperSettings};
 use crate::worker::testing::{MemoryStore, QuietStream, Willing, consumer_settings, owned};
 
@@ -143,6 +144,6 @@ async fn a_consumer_that_nobody_holds_stops() {
         () = bench.pass(Duration::from_secs(5)) => {}
     }
     drop(consumer);
-    let outcome = tokio::time::timeout(Duration::from_secs(60), life).await;
-    assert_eq!(outcome, Ok(Outcome::Released));
+    let outcome = within(&*bench.clock, Duration::from_secs(60), life).await;
+    assert_eq!(outcome.ok(), Some(Outcome::Released));
 }
