@@ -170,6 +170,8 @@ pub struct Coordinator {
     /// Rows that carry our id although we do not hold them, with their counters at the last scan and
     /// how often those moved.
     own_unheld: BTreeMap<LeaseKey, (Counter, u32)>,
+    /// When leases were last taken that carry our id although a worker of Java went on with them.
+    given_by_hand: Option<Moment>,
     /// The last scan, with what was learnt since.
     table: Vec<Lease>,
     /// Rows as this worker itself has just written them, and when.
@@ -261,6 +263,7 @@ impl Coordinator {
             held: BTreeMap::new(),
             observations: Observations::default(),
             own_unheld: BTreeMap::new(),
+            given_by_hand: None,
             table: Vec::new(),
             own_writes: BTreeMap::new(),
             beside: TaskGroup::new(),

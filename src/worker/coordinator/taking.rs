@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::acquiring::How;
 use super::{Coordinator, StopRequest, WorkerEnd};
@@ -25,6 +25,11 @@ fn same_worker_id(key: &LeaseKey, me: &WorkerId) -> String {
 impl Coordinator {
     /// Leases that carry this worker's id although it does not hold them were its own before a
     /// restart, or belong to another process with the same id. A counter that moves tells which.
+    ///
+    /// With the 2.x algorithm a row that a kcl-daemon did not write last is a third matter: workers of Java
+    /// renew by the counter alone, so that one goes on for ever with a lease whose owner somebody changed in
+    /// the table. To end over that would help nobody, as each new start would. It is taken, as Java takes at
+    /// its start what carries its id; when that comes again soon, there is another process after all.
     pub(super) fn check_own_id(&mut self) {
         // A leader may assign a lease to its owner once more; it does not do so at each of our looks.
         let enough = if self.is_assigned() { 3 } else { 1 };
@@ -36,13 +41,36 @@ impl Coordinator {
             };
             now.insert(lease.key.clone(), (lease.counter, moves));
         }
-        let moved = now
+        let by_java = |lease: &Lease| !lease.marked && !self.is_assigned();
+        let (given, moved): (Vec<&Lease>, Vec<&Lease>) = self
+            .table
             .iter()
-            .find(|(_, (_, moves))| *moves >= enough)
-            .map(|(key, _)| key.clone());
+            .filter(|lease| matches!(now.get(&lease.key), Some((_, moves)) if *moves >= enough))
+            .partition(|lease| by_java(lease));
+        let again = self
+            .given_by_hand
+            .is_some_and(|last| self.scanned_at.since(last) < self.settings.failover * 30);
+        let twin = if again {
+            moved.first().or(given.first())
+        } else {
+            moved.first()
+        };
+        let twin = twin.map(|lease| lease.key.clone());
+        let given: Vec<Lease> = given.into_iter().cloned().collect();
         self.own_unheld = now;
-        if let Some(key) = moved {
+        if let Some(key) = twin {
             self.fail_as_twin(&key);
+        } else if !given.is_empty() && self.stopping == StopRequest::Run {
+            self.given_by_hand = Some(self.scanned_at);
+            for lease in given {
+                warn!(
+                    lease = %lease.key,
+                    "the lease carries the id of this worker, and a worker of KCL for Java goes on with it: it is taken over. \
+                     Somebody has changed its owner in the table, or runs another worker under the id '{}'",
+                    self.me
+                );
+                self.take(lease, How::Resumed);
+            }
         }
     }
 

@@ -133,6 +133,11 @@ pub fn leases_do_not_wander(history: &History<'_>) -> Vec<Violation> {
         let Some(write) = history.write(index) else {
             continue;
         };
+        // There is more or less to share than before.
+        let finished = |lease: Option<&Lease>| lease.map(Lease::is_finished);
+        if finished(write.before_lease()) != finished(write.after_lease()) {
+            moves.clear();
+        }
         let (Some(process), Some(before), Some(after)) =
             (write.process(), write.before_lease(), write.after_lease())
         else {

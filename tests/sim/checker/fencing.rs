@@ -293,6 +293,12 @@ pub fn renewals_are_never_late(history: &History<'_>) -> Vec<Violation> {
         end = event.at;
         match &event.what {
             What::Answered { call, answer } => {
+                // Taken by somebody else before the answer to the own take was there: a read shows it.
+                if let (Some(process), Answer::Row(Some(row))) = (event.by, answer)
+                    && row.actual_owner() != Some(&history.name(process))
+                {
+                    held.remove(&(process, row.key().clone()));
+                }
                 let Some((call, update)) = history.update(*call) else {
                     continue;
                 };

@@ -59,7 +59,10 @@ pub fn parents_first(history: &History<'_>) -> Vec<Violation> {
             let unfinished = rows
                 .lease(&of_parent)
                 .is_some_and(|lease| !lease.is_finished());
-            let excused = finished.contains(&of_parent) || apart.contains(&(&key, of_parent));
+            // Nor is there anything to read of one that retention took, maybe just now.
+            let excused = finished.contains(&of_parent)
+                || is_past_retention(history, parent, event.at)
+                || apart.contains(&(&key, of_parent));
             if unfinished && !excused {
                 let text = format!("its parent {parent} is not finished");
                 wrong.push(history.violation("I.23", index, Some(&key), text));

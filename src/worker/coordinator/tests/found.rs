@@ -327,3 +327,41 @@ async fn a_leader_reads_what_it_hands_off_when_it_would_expire() {
         }
     }
 }
+
+/// A worker of Java renews by the counter alone: whoever is given its lease in the table and ended over that
+/// would end again after each start.
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_javas_that_somebody_gives_to_this_worker_is_taken() {
+    // By whom the row was written; so many failover times between two such leases; whether the last is
+    // taken, and whether this worker takes itself for one of two.
+    let cases = [
+        (false, None, true, false),
+        (true, None, false, true),
+        (false, Some(31), true, false),
+        (false, Some(20), false, true),
+    ];
+    for (marked, pause, taken, twin) in cases {
+        let mut bench = Bench::new(Standing::PHASE1, F * 2, []);
+        let coordinator = &mut bench.coordinator;
+        let mut look = |second: u32, key: &str, counter: u64| {
+            let row = Lease {
+                counter: Counter(counter),
+                marked,
+                ..owned(key, "me")
+            };
+            coordinator.table = vec![row];
+            coordinator.scanned_at = Moment::from_origin(F * second);
+            coordinator.check_own_id();
+            coordinator.taking.contains(&LeaseKey::new(key))
+        };
+        assert!(!look(1, "s", 5), "it may be what a former process left");
+        let mut is_taken = look(2, "s", 6);
+        if let Some(pause) = pause {
+            assert!(is_taken);
+            look(pause, "t", 5);
+            is_taken = look(pause + 2, "t", 6);
+        }
+        assert_eq!(is_taken, taken, "{marked} {pause:?}");
+        assert_eq!(coordinator.shares_its_id, twin, "{marked} {pause:?}");
+    }
+}
