@@ -3,8 +3,8 @@
 //! All workers that share a table compute the same target from the same rows, so a fleet of Java and
 //! our workers converges; the numbers here are therefore Java's, to the letter, but for these:
 //!
-//! * leases at SHARD_END, which make no work, do not count against `maxLeasesForWorker`, which is this worker's own affair; Java counts them,
-//!   and leaves the shards that they became to nobody (#202);
+//! * leases at SHARD_END, which make no work, do not count against `maxLeasesForWorker`, which is this
+//!   worker's own affair; Java counts them, and leaves the shards that they became to nobody (#202);
 //! * where all workers are ours such leases weigh nothing at all (#1247), as all of them see that;
 //! * what everybody else has left alone for thirty failover times is taken although
 //!   `enablePriorityLeaseAssignment` is off: whose share it is cannot take it, as Java's workers cannot

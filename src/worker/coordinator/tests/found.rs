@@ -282,7 +282,13 @@ async fn whoever_does_not_lead_asks_the_index_when_the_table_is_large() {
         };
         let now = bench.clock.now();
         assert_eq!(bench.coordinator.is_leader(now), leads);
+        // It reports, so that it is the leader or a deputy, and looks at the whole table.
+        let wall = WallTime::from_millis(bench.clock.wall_millis());
+        let report = (BTreeMap::new(), BTreeMap::new());
+        let mine = WorkerMetricStats::written_by(WorkerId::new("me"), wall, report.0, report.1);
+        bench.coordinator.members = vec![mine];
         bench.coordinator.table_bytes = bytes;
+        assert!(bench.coordinator.watches(now));
         bench.coordinator.index = index;
         bench.coordinator.plan_next_look(now, true);
         let query = bench.coordinator.next_query;
